@@ -1,0 +1,30 @@
+"""The catalogue of velocity fields, one line per field."""
+
+from meanfluid.fields.modal import gaussian_spectrum as gaussian_spectrum
+from meanfluid.fields.modal import kinematic_simulation as kinematic_simulation
+from meanfluid.fields.modal import lamb_oseen_pair as lamb_oseen_pair
+from meanfluid.fields.modal import power_law as power_law
+from meanfluid.fields.modal import von_karman_pao as von_karman_pao
+from meanfluid.fields.modal import vortex_dipole as vortex_dipole
+from meanfluid.fields.steady import abc_flow as abc_flow
+from meanfluid.fields.steady import gaussian_vortex as gaussian_vortex
+from meanfluid.fields.steady import linear_flow as linear_flow
+from meanfluid.fields.steady import rankine as rankine
+from meanfluid.fields.steady import rotation as rotation
+from meanfluid.fields.steady import shear as shear
+from meanfluid.fields.steady import strain as strain
+from meanfluid.fields.steady import stuart_vortices as stuart_vortices
+from meanfluid.fields.steady import taylor_green as taylor_green
+from meanfluid.fields.unsteady import bickley_jet as bickley_jet
+from meanfluid.fields.unsteady import double_gyre as double_gyre
+from meanfluid.fields.unsteady import inertial_oscillation as inertial_oscillation
+from meanfluid.fields.unsteady import kirchhoff_ellipse as kirchhoff_ellipse
+from meanfluid.fields.unsteady import lamb_oseen as lamb_oseen
+from meanfluid.fields.unsteady import moving_vortex as moving_vortex
+from meanfluid.fields.unsteady import rotating_strain as rotating_strain
+from meanfluid.fields.velocity_field import Axis as Axis
+from meanfluid.fields.velocity_field import VelocityField as VelocityField
+from meanfluid.fields.waves import deep_water_wave as deep_water_wave
+from meanfluid.fields.waves import gerstner_wave as gerstner_wave
+from meanfluid.fields.waves import plane_wave as plane_wave
+from meanfluid.fields.waves import standing_wave as standing_wave
