@@ -1,0 +1,1 @@
+"""Who evaluates a body: compiled code, torch, sympy, heyoka."""
