@@ -1,0 +1,49 @@
+"""What can end a trajectory, in codes that kernels write and in sentences that people read."""
+
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from meanfluid.errors import TrajectoryError
+
+
+class Status(IntEnum):
+    """How a trajectory ended; only `OK` comes with finite numbers."""
+
+    OK = 0
+    OUT_OF_DOMAIN = 1
+    NOT_FINITE = 2
+    MAX_STEPS = 3
+    STEP_UNDERFLOW = 4
+    CANCELLED = 5
+
+
+_SENTENCES = {
+    Status.OUT_OF_DOMAIN: "left the domain of the field; move the particles, shorten the window, "
+    "or declare the axis open or periodic",
+    Status.NOT_FINITE: "met a velocity or observable that is not finite; is there a singularity on "
+    "the way?",
+    Status.MAX_STEPS: "needed more steps than max_steps; raise max_steps, loosen rtol, or shorten "
+    "the window",
+    Status.STEP_UNDERFLOW: "needed a step below the resolution of the window; loosen rtol and "
+    "atol, or look for a discontinuity of the field",
+    Status.CANCELLED: "was cancelled before it was integrated",
+}
+
+
+def raise_on_failure(status: NDArray[np.int8], position: NDArray[np.float64]) -> None:
+    """Raise a `TrajectoryError` that counts the failures and names the first, if there are any."""
+    failed = np.flatnonzero(status)
+    if failed.size == 0:
+        return
+    first = failed[0]
+    counts = ", ".join(
+        f"{np.count_nonzero(status == code)} x {Status(code).name}"
+        for code in np.unique(status[failed])
+    )
+    raise TrajectoryError(
+        f"{failed.size} of {status.size} trajectories failed ({counts}); the first, particle "
+        f"{first} at {position[first].tolist()}, {_SENTENCES[Status(status[first])]}. "
+        'on_failure="mark" gives NaN and a status instead of raising'
+    )

@@ -1,0 +1,104 @@
+"""Where work is shared out: chunks of particles over threads, with progress and interruption.
+
+Kernels release Python's lock, so plain threads run them side by side. Chunks are taken from one
+queue, which balances adaptive work, and a particle's result does not depend on its chunk.
+"""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from typing import NamedTuple
+
+import numpy as np
+
+from meanfluid.backends.compiled import LANES
+from meanfluid.fields.velocity_field import Array
+from meanfluid.trajectories import stepping
+
+Progress = Callable[[int, int], None]
+
+_CHUNK = 32 * LANES  # at most; the end of a chunk leaves lanes idle
+
+
+class Integrals(NamedTuple):
+    """What came of the particles: see `stepping.Output`."""
+
+    rate: Array
+    travelled: Array
+    shadow: Array
+    status: np.ndarray[tuple[int], np.dtype[np.int8]]
+    steps: np.ndarray[tuple[int, int], np.dtype[np.int64]]
+
+
+def default_threads() -> int:
+    """Return how many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def run(
+    problem: stepping.Problem,
+    position: Array,
+    start: Array,
+    offsets: Array,
+    *,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> Integrals:
+    """Integrate all particles on CPU threads.
+
+    Parameters
+    ----------
+    problem : stepping.Problem
+    position : (n, dimension); start : (n,); offsets : (n or 1, times)
+    threads : int, optional
+        Defaults to the processors this process may use.
+    progress : callable ``(done, total)``, optional
+        Called in this thread with the number of particles after every chunk.
+
+    Returns
+    -------
+    Integrals
+        NaN from the output time on at which a particle failed.
+    """
+    count, times = len(position), offsets.shape[1]
+    output = stepping.Output(
+        rate=np.empty((count, problem.components)),
+        travelled=np.full((count, times, problem.components), np.nan),
+        shadow=np.full((count, times, 2, 1 + problem.components - position.shape[1]), np.nan),
+        status=np.zeros(count, dtype=np.int8),
+        steps=np.zeros((count, 2), dtype=np.int64),
+    )
+    particles = stepping.Particles(position, start, offsets, np.empty(count))
+    cancelled = np.zeros(1, dtype=np.int8)
+    workers = threads or default_threads()
+    chunk = min(_CHUNK, LANES * max(1, count // (8 * workers * LANES)))
+
+    def advance(first: int) -> int:
+        last = min(first + chunk, count)
+        stepping.first_rates(problem, particles, output, first, last)
+        stepping.integrate(problem, particles, output, first, last, cancelled)
+        return last - first
+
+    chunks = range(0, count, chunk)
+    if workers == 1 or len(chunks) == 1:
+        done = 0
+        for first in chunks:
+            done += advance(first)
+            if progress is not None:
+                progress(done, count)
+        return Integrals(*output)
+    with ThreadPoolExecutor(workers) as pool:
+        futures = [pool.submit(advance, first) for first in chunks]
+        try:
+            done = 0
+            for future in as_completed(futures):
+                done += future.result()
+                if progress is not None:
+                    progress(done, count)
+        except BaseException:  # Ctrl-C, or an error in `progress`: leave at once, then say so
+            cancelled[0] = 1
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+    return Integrals(*output)
