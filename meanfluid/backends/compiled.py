@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba import carray, cfunc, njit, types
+from numba.core.errors import NumbaError
 from numba.extending import intrinsic, overload
 
 from meanfluid.backends import libm, polynomials
@@ -82,13 +83,26 @@ def block_evaluator(
     -------
     BlockEvaluator
         The same object for the same functions: parameters are data, not code.
+
+    Raises
+    ------
+    ValueError
+        If the body or an observable cannot be compiled, or an observable not be called.
     """
     sizes = tuple(observable_size(field, g) for g in observables)
     record: Any = type(field.parameters)
-    return _compile(
-        field.body, type(field.parameters), len(field.parameters), field.dimension,
-        field.modal, tuple(observables), sizes, carried,
-    )  # fmt: skip
+    try:
+        return _compile(
+            field.body, record, len(field.parameters), field.dimension,
+            field.modal, tuple(observables), sizes, carried,
+        )  # fmt: skip
+    except NumbaError as error:
+        names = ", ".join(getattr(g, "__name__", repr(g)) for g in (field.body, *observables))
+        raise ValueError(
+            f"{names} could not be compiled: a body may use arithmetic, m.pi and the functions of "
+            "m, and loops over a fixed number of terms; mark a function that it calls with "
+            f"numba.extending.register_jitable. Numba says: {error}"
+        ) from error
 
 
 def observable_size(field: VelocityField, observable: Observable) -> int:
@@ -353,7 +367,7 @@ def _as_tuple(value: Any) -> Any:
     return value if isinstance(value, tuple) else (value,)
 
 
-@overload(_as_tuple)
+@overload(_as_tuple, strict=False)  # the annotations are for the type checker
 def _compiled_as_tuple(value: Any) -> Any:
     if isinstance(value, types.BaseTuple):
         return lambda value: value

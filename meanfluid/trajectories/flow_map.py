@@ -157,8 +157,8 @@ def trajectories(
         are Eulerian.
     rtol, atol : float
         Local tolerance of a step, relative to the largest displacement (or integral) so far, and
-        absolute, in the unit of each. The global error is estimated apart, in `error`, within a
-        factor of ten for tolerances of 1e-10 and less; looser ones leave it rough.
+        absolute, in the unit of each. The global error is estimated apart, in `error`: within a
+        factor of ten for nearly all particles at the default tolerances, rougher at loose ones.
     scheme : Tableau
         `dop853` by default; also `tsit5`, `vern7`, `rk4`.
     steps : int, optional
