@@ -1,0 +1,123 @@
+r"""The material identity, which ties a mean along trajectories to what is averaged.
+
+The mean of f carried along w, anchored at (x, t) with free end s, satisfies
+
+.. math:: u = f(x, t) + (s - t) D_w u, \qquad D_w = \partial_t + w(x, t) \cdot \nabla,
+
+s held fixed; the sign of s - t is that of the window, forwards or backwards, not a convention.
+D_w u is one forward-mode product with tangent (w, 1, 0) on (x, t, s). With f = w = v it is
+MeanFlow's identity; with w = 0, u is the Eulerian time mean.
+
+References
+----------
+Geng, Deng, Bai, Kolter and He (2025), arXiv:2505.13447, equation for the average velocity.
+"""
+
+import torch
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from meanfluid.learning.average_velocity import AverageVelocity, Model, Times, spread
+
+
+def material_derivative(
+    model: Model, x: Tensor, *, t: Times, s: Times, advection: Tensor, differentiable: bool = True
+) -> tuple[Tensor, Tensor]:
+    """Average u and its derivative D_w u along `advection`, the free end held fixed.
+
+    Parameters
+    ----------
+    model : callable
+        ``model(x, t=, s=)``, of a module built from layers that forward mode handles.
+    x : (n, d), length
+    t, s : (n,), time
+        Anchor time and free end.
+    advection : (n, d), length / time
+        w(x, t).
+    differentiable : bool
+        Whether D_w u carries gradients; without them it costs little memory.
+
+    Returns
+    -------
+    u, derivative : (n, outputs)
+
+    Raises
+    ------
+    ValueError
+        If `advection` does not match x in shape and dtype.
+    """
+    check_tangent("advection", advection, x)
+    t, s = spread(t, x), spread(s, x)
+    return _with_tangent(
+        model, x, t, s, (advection, torch.ones_like(t), torch.zeros_like(s)), differentiable
+    )
+
+
+def free_end_derivative(
+    model: Model, x: Tensor, *, t: Times, s: Times, differentiable: bool = True
+) -> tuple[Tensor, Tensor]:
+    """Average u and its derivative in the free end s, the anchor (x, t) held fixed."""
+    t, s = spread(t, x), spread(s, x)
+    return _with_tangent(
+        model,
+        x,
+        t,
+        s,
+        (torch.zeros_like(x), torch.zeros_like(t), torch.ones_like(s)),
+        differentiable,
+    )
+
+
+def material_residual(
+    model: Model, x: Tensor, *, t: Times, s: Times, observable: Tensor, advection: Tensor
+) -> Tensor:
+    """Residual u - f - (s - t) D_w u of the material identity; zero for the exact mean.
+
+    The error of u is the mean of this residual along the trajectory, from the anchor to the free
+    end, so that a residual below some bound everywhere bounds the error by the same number.
+
+    Parameters
+    ----------
+    observable : (n, outputs)
+        f(x, t), what is averaged; for the average velocity, v.
+    advection : (n, d), length / time
+        w(x, t), what carries the mean; for Lagrangian means, v.
+    """
+    u, derivative = material_derivative(model, x, t=t, s=s, advection=advection)
+    check_tangent("observable", observable, u)
+    return u - observable - (spread(s, x) - spread(t, x))[:, None] * derivative
+
+
+def unwrapped(model: Model) -> Model:
+    """Return the model inside DistributedDataParallel, or the model itself."""
+    return model.module if isinstance(model, DistributedDataParallel) else model
+
+
+def check_tangent(name: str, value: Tensor, like: Tensor) -> None:
+    """Refuse values that would be broadcast or promoted against the tensor they belong to."""
+    if value.shape != like.shape or value.dtype != like.dtype:
+        raise ValueError(
+            f"{name} must be {like.dtype} of shape {tuple(like.shape)}, "
+            f"got {value.dtype} of shape {tuple(value.shape)}; one row per particle"
+        )
+
+
+def _with_tangent(
+    model: Model,
+    x: Tensor,
+    t: Tensor,
+    s: Tensor,
+    along: tuple[Tensor, Tensor, Tensor],
+    differentiable: bool,
+) -> tuple[Tensor, Tensor]:
+    # Forward mode fails inside DistributedDataParallel; only the pass with gradients needs it.
+    bare = unwrapped(model)
+    through = differentiable and torch.is_grad_enabled()
+    if isinstance(bare, AverageVelocity) and hasattr(bare.network, "with_tangent"):
+        u, du = bare.with_tangent(x, t=t, s=s, along=along, differentiable=through)
+        return (u if bare is model else model(x, t=t, s=s)), du
+    with torch.set_grad_enabled(through):
+        u, du = torch.func.jvp(lambda x, t, s: bare(x, t=t, s=s), (x, t, s), along)[:2]
+    if torch.is_grad_enabled() and (bare is not model or not through):
+        u = model(x, t=t, s=s)
+    return u, du

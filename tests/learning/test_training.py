@@ -1,0 +1,199 @@
+"""The training loop: resumption to the bit, log, interruption, budgets, refusals."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+
+from meanfluid.errors import CheckpointError, TrainingError
+from meanfluid.learning import Cosine, LossValue, fit, material_loss, steps_within
+from tests.learning import training_run
+from tests.learning.training_run import STEPS, parts, run
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """An uninterrupted run."""
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, *run(folder)
+
+
+def rows(folder):
+    return [line.split(",") for line in (folder / "log.csv").read_text().splitlines()]
+
+
+def assert_same_run(one, other):
+    (model, result, generator), (model2, result2, generator2) = one, other
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, model2.state_dict()[name]), name
+    for name, value in result.average.state_dict().items():
+        assert torch.equal(value, result2.average.state_dict()[name]), name
+    assert torch.equal(generator.get_state(), generator2.get_state())
+    assert (result.step, result.loss, result.residual) == (
+        result2.step, result2.loss, result2.residual
+    )  # fmt: skip
+
+
+def assert_same_log(folder, other):
+    """All but the seconds, which increase."""
+    mine, theirs = rows(folder), rows(other)
+    assert [r[:1] + r[2:] for r in mine] == [r[:1] + r[2:] for r in theirs]
+    seconds = [float(r[1]) for r in mine[1:]]
+    assert seconds == sorted(seconds)
+
+
+def test_a_killed_run_resumes_to_the_same_bits(whole, tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.learning.training_run", str(tmp_path)],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"},
+        stderr=subprocess.PIPE,
+    )
+    deadline = time.monotonic() + 60
+    while process.poll() is None and time.monotonic() < deadline:
+        if (tmp_path / "log.csv").exists() and len(rows(tmp_path)) > 8:
+            process.send_signal(signal.SIGKILL)
+            break
+        time.sleep(0.002)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL, "the run was over before it could be killed"
+    assert 8 < len(rows(tmp_path)) < STEPS // 10 + 1
+    folder, *expected = whole
+    assert_same_run(run(tmp_path), expected)
+    assert_same_log(tmp_path, folder)
+
+
+def test_ctrl_c_writes_a_checkpoint_and_is_raised(whole, tmp_path, monkeypatch):
+    calls = []
+
+    def interrupting(x, t):
+        calls.append(1)
+        if len(calls) == 137:
+            signal.raise_signal(signal.SIGINT)
+        return original(x, t)
+
+    original = training_run.velocity
+    monkeypatch.setattr(training_run, "velocity", interrupting)
+    interrupting.__qualname__ = original.__qualname__  # same run
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert 1 < len(rows(tmp_path)) < STEPS // 10
+    monkeypatch.setattr(training_run, "velocity", original)
+    folder, *expected = whole
+    assert_same_run(run(tmp_path), expected)
+    assert_same_log(tmp_path, folder)
+
+
+def test_logging_and_saving_do_not_change_the_run(whole):
+    assert_same_run(run(None, every=7, checkpoint_every=1000)[:1] + whole[2:], whole[1:])
+
+
+def test_a_finished_run_is_not_repeated(whole):
+    folder, *expected = whole
+    before = (folder / "log.csv").read_bytes()
+    assert_same_run(run(folder), expected)
+    assert (folder / "log.csv").read_bytes() == before
+
+
+def test_the_log_has_one_row_per_interval_and_the_residual_falls(whole):
+    header, *body = rows(whole[0])
+    assert header == ["step", "seconds", "lr", "loss", "residual"]
+    assert [int(r[0]) for r in body] == list(range(10, STEPS + 1, 10))
+    assert float(body[-1][4]) < 0.2 * float(body[0][4])
+    assert float(body[-1][2]) < 1e-6
+    assert float(body[10][2]) == pytest.approx(5e-3 * Cosine()(109, STEPS), rel=1e-4)
+
+
+def test_starting_over_replaces_checkpoint_and_log(whole, tmp_path):
+    run(tmp_path, steps=30)
+    run(tmp_path, steps=60, resume=False)
+    assert [r[0] for r in rows(tmp_path)[1:]] == ["10", "20", "30", "40", "50", "60"]
+
+
+def test_the_checkpoint_of_another_run_is_refused_by_what_differs(tmp_path):
+    run(tmp_path, steps=20)
+    with pytest.raises(CheckpointError, match=r"another run: batch was 32, is 64; delete it, name"):
+        run(tmp_path, steps=20, batch=64)
+    with pytest.raises(CheckpointError, match=r"ema was 0.9, is None; steps was 20, is 30"):
+        run(tmp_path, steps=30, ema=None)
+
+
+def test_a_loss_that_blows_up_stops_the_run_and_keeps_the_last_checkpoint(tmp_path):
+    count = []
+
+    def failing(model, **batch):
+        count.append(1)
+        value = material_loss(model, **batch)
+        return LossValue(value.loss * (torch.nan if len(count) > 45 else 1), value.residual)
+
+    model, sampler, generator = parts()
+    path = tmp_path / "run.ckpt"
+    with pytest.raises(TrainingError, match=r"loss nan, .* lower the learning rate, clip"):
+        fit(
+            model, failing, sampler, steps=100, batch=8, generator=generator, checkpoint=path,
+            checkpoint_every=20,
+        )  # fmt: skip
+    assert torch.load(path, weights_only=True)["state"]["step"] == 40
+    assert all(p.isfinite().all() for p in model.parameters())
+
+
+def test_the_gradient_is_clipped_to_the_norm_given():
+    model, sampler, generator = parts()
+    before = [p.detach().clone() for p in model.parameters()]
+    descent = torch.optim.SGD(model.parameters(), lr=1.0)
+    fit(
+        model, material_loss, sampler, steps=1, generator=generator, optimiser=descent, clip=1e-3,
+        schedule=lambda step, steps: 1.0,
+    )  # fmt: skip
+    moved = [(a - b).square().sum() for a, b in zip(before, model.parameters(), strict=True)]
+    assert sum(moved).sqrt().item() == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_the_cosine_rises_then_falls_to_its_floor():
+    rate = Cosine(warmup=10, floor=0.1)
+    assert rate(0, 1000) == pytest.approx(1 / 11)
+    assert rate(500, 1000) == pytest.approx(0.1 + 0.9 * 0.5**1.5)
+    assert rate(1000, 1000) == pytest.approx(0.1)
+
+
+def test_a_budget_in_seconds_becomes_a_number_of_steps_and_leaves_no_trace():
+    model, sampler, generator = parts()
+    weights = [p.detach().clone() for p in model.parameters()]
+    state = generator.get_state()
+    few = steps_within(0.5, model, material_loss, sampler, generator=generator, batch=32)
+    many = steps_within(50.0, model, material_loss, sampler, generator=generator, batch=32)
+    assert few > 5 and many > 20 * few
+    assert all(torch.equal(a, b) for a, b in zip(weights, model.parameters(), strict=True))
+    assert torch.equal(state, generator.get_state())
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"steps": 0}, "steps must be a whole number of at least 1, got 0"),
+        ({"batch": 1.5}, "batch must be a whole number of at least 1, got 1.5"),
+        ({"ema": 1.0}, "decay between 0 and 1, got 1.0"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        run(None, **options)
+
+
+def test_losses_that_return_something_else_and_models_without_weights_are_refused():
+    model, sampler, generator = parts()
+    with pytest.raises(ValueError, match="must return a LossValue, got float"):
+        fit(model, lambda model, **batch: 1.0, sampler, steps=1, generator=generator)
+    for p in model.parameters():
+        p.requires_grad_(False)
+    with pytest.raises(ValueError, match="no parameters to train"):
+        fit(model, partial(material_loss), sampler, steps=1, generator=generator)
