@@ -1,0 +1,199 @@
+"""Figures of paper quality: fields and trajectories, learned beside exact, error by window.
+
+Each function draws on axes that it is given or makes, and returns the figure. Nothing is shown,
+and matplotlib is imported on first use.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from meanfluid.fields.velocity_field import Array, VelocityField
+
+if TYPE_CHECKING:
+    import xarray
+    from matplotlib.figure import Figure
+
+STYLE: Any = {
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "legend.fontsize": 7,
+    "figure.dpi": 150,
+    "savefig.dpi": 300,
+    "axes.grid": False,
+    "lines.linewidth": 1.2,
+}
+COLOURS = ("#0b6fa4", "#d1495b", "#3b8b5a", "#7d5ba6")  # distinct in print and to the colour-blind
+
+
+def plot_trajectories(
+    field: VelocityField, time: float, paths: Array, *, extent: tuple[float, float, float, float]
+) -> "Figure":
+    """Draw the speed at one time with trajectories on it, from circles to dots.
+
+    Parameters
+    ----------
+    field : VelocityField
+        In two dimensions.
+    time : float, time
+        Of the speed in the background.
+    paths : (n, times, 2), length
+    extent : (left, right, bottom, top), length
+    """
+    import matplotlib.pyplot as plt
+
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(3.6, _height(3.0, extent)), layout="constrained")
+        x, y, points = grid(extent, 300)
+        speed = np.linalg.norm(field.velocity(time, points), axis=1).reshape(len(y), len(x))
+        image = axes.pcolormesh(x, y, speed, cmap="Greys", shading="auto", rasterized=True)
+        figure.colorbar(image, ax=axes, label=f"speed at t = {time:g}", shrink=0.85)
+        for k, path in enumerate(paths):
+            colour = COLOURS[k % len(COLOURS)]
+            axes.plot(*path.T, color=colour, alpha=0.9)
+            axes.plot(*path[0], "o", ms=4, mfc="white", mec=colour)
+            axes.plot(*path[-1], "o", ms=4, color=colour)
+        _frame(axes, extent)
+        axes.set_title("trajectories, from circle to dot")
+    return figure
+
+
+def plot_learned(
+    averages: Mapping[str, Array],
+    exact: str,
+    *,
+    extent: tuple[float, float, float, float],
+    shape: tuple[int, int],
+    mask: Any = None,
+) -> "Figure":
+    """Draw average velocities side by side, and below each its difference from the exact one.
+
+    Parameters
+    ----------
+    averages : mapping of name to (points, 2), length / time
+        On the points of `grid`; the exact one is called by its name.
+    exact : str
+    extent : (left, right, bottom, top), length
+    shape : (rows, columns)
+        Of the grid.
+    mask : (points,) of bool, optional
+        Where to draw.
+    """
+    import matplotlib.pyplot as plt
+    from matplotlib.colors import LogNorm
+
+    hidden: Any = np.zeros(shape[0] * shape[1], bool) if mask is None else ~mask
+
+    def image_of(values: Array) -> Any:
+        return np.ma.array(values, mask=hidden).reshape(shape)
+
+    others = [name for name in averages if name != exact]
+    speed = {name: np.linalg.norm(u, axis=1) for name, u in averages.items()}
+    scale = np.sqrt(np.mean(speed[exact][~hidden] ** 2))
+    away = {
+        name: np.linalg.norm(averages[name] - averages[exact], axis=1) / scale for name in others
+    }
+    top = speed[exact][~hidden].max()
+    with plt.rc_context(STYLE):
+        columns = 1 + len(others)
+        figure, axes = plt.subplots(
+            2, columns, figsize=(1.9 * columns + 0.5, 2 * _height(1.75, extent)),
+            layout="constrained", squeeze=False, sharex=True, sharey=True,
+        )  # fmt: skip
+        x, y = np.linspace(*extent[:2], shape[1]), np.linspace(*extent[2:], shape[0])
+        for panel, name in zip(axes[0], (exact, *others), strict=True):
+            shown = panel.pcolormesh(
+                x, y, image_of(speed[name]), cmap="viridis", vmin=0, vmax=top, rasterized=True
+            )
+            panel.set_title(name)
+        figure.colorbar(shown, ax=axes[0], label="average speed")
+        for panel, name in zip(axes[1, 1:], others, strict=True):
+            lost = panel.pcolormesh(
+                x, y, image_of(np.maximum(away[name], 1e-12)), cmap="magma",
+                norm=LogNorm(1e-4, 1.0), rasterized=True,
+            )  # fmt: skip
+            panel.set_title(f"difference, rms {_rms(away[name][~hidden]):.2g}")
+        figure.colorbar(lost, ax=axes[1], label="|difference| / rms exact", extend="both")
+        arrows = axes[1, 0]
+        step = max(1, shape[1] // 18)
+        u, v = (image_of(c)[::step, ::step] for c in averages[exact].T)
+        arrows.quiver(
+            x[::step], y[::step], u, v, color="0.2", width=0.007, scale=22 * scale, pivot="mid"
+        )
+        arrows.set_title(f"{exact}: direction")
+        for panel in axes.flat:
+            _frame(panel, extent, labels=False)
+    return figure
+
+
+def plot_error_by_window(
+    comparisons: Mapping[str, "xarray.Dataset"], *, baseline: Mapping[str, Array] | None = None
+) -> "Figure":
+    """Draw relative errors against the length of the window, with the bounds they come with.
+
+    Parameters
+    ----------
+    comparisons : mapping of name to the Dataset of `compare`
+    baseline : mapping of name to (windows,), optional
+        Other relative errors in the same classes, such as that of the Eulerian mean.
+    """
+    import matplotlib.pyplot as plt
+
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(5.2, 2.7), layout="constrained")
+        for (name, data), colour in zip(comparisons.items(), COLOURS, strict=False):
+            edges = np.append(data.window_lower.values, data.window_upper.values[-1])
+            axes.stairs(data.relative_error.values, edges, color=colour, baseline=None, lw=1.6)
+            axes.plot(data.window, data.relative_error, "o", ms=4, color=colour, label=name)
+            axes.plot(
+                data.window, data.residual, "x", ms=4, color=colour, label=f"{name}: residual"
+            )
+        for name, values in (baseline or {}).items():
+            axes.plot(data.window, values, "s-", ms=3, color="0.45", label=name)
+        axes.set_yscale("log")
+        axes.set_xlim(0, data.window_upper.values[-1])
+        axes.set_xlabel("length of the window $|s - t|$")
+        axes.set_ylabel("relative $L^2$ error")
+        axes.grid(True, which="major", color="0.9")
+        axes.legend(frameon=False, ncols=1, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def save(figure: "Figure", path: Path) -> Path:
+    """Write a figure as PNG, whole or not at all, close it, and return the path."""
+    import matplotlib.pyplot as plt
+
+    partial = path.with_name(path.name + ".partial")
+    figure.savefig(partial, format="png")
+    plt.close(figure)
+    partial.replace(path)
+    return path
+
+
+def grid(extent: tuple[float, float, float, float], columns: int) -> tuple[Array, Array, Array]:
+    """Return x (columns,), y (rows,) and the points (rows * columns, 2), with square cells."""
+    left, right, bottom, top = extent
+    rows = max(2, round(columns * (top - bottom) / (right - left)))
+    x, y = np.linspace(left, right, columns), np.linspace(bottom, top, rows)
+    return x, y, np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
+
+
+def _height(width: float, extent: tuple[float, float, float, float]) -> float:
+    left, right, bottom, top = extent
+    return width * (top - bottom) / (right - left) + 0.35
+
+
+def _frame(axes: Any, extent: tuple[float, float, float, float], *, labels: bool = True) -> None:
+    axes.set_aspect("equal")
+    axes.set_xlim(*extent[:2])
+    axes.set_ylim(*extent[2:])
+    if labels:
+        axes.set_xlabel("x")
+        axes.set_ylabel("y")
+
+
+def _rms(values: Array) -> float:
+    return float(np.sqrt(np.mean(values**2)))
