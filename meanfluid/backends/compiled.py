@@ -7,12 +7,13 @@ true NaN) is evaluated again by libm. Each lane is computed alone, so its value 
 its neighbours.
 
 The block evaluator is called through its address. What steps particles forward is therefore
-compiled once for all fields (see `trajectories.stepping`), and a new field costs half a second.
+compiled once for all fields (see `trajectories.stepping`), and a new field costs about a second.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
+from types import FunctionType
 from typing import Any
 
 import numpy as np
@@ -87,8 +88,10 @@ def block_evaluator(
     Raises
     ------
     ValueError
-        If the body or an observable cannot be compiled, or an observable not be called.
+        If the body or an observable cannot be called, or not be compiled, or returns anything
+        but real numbers.
     """
+    checked_body(field)
     sizes = tuple(observable_size(field, g) for g in observables)
     record: Any = type(field.parameters)
     try:
@@ -105,33 +108,63 @@ def block_evaluator(
         ) from error
 
 
+def checked_body(field: VelocityField) -> None:
+    """Refuse a body that does not return one number per coordinate.
+
+    Raises
+    ------
+    ValueError
+    """
+    row: Any = type(field.parameters)(*field.table[0])
+    value = _called("body", field.body, row, field)
+    if not (isinstance(value, tuple) and len(value) == field.dimension and _are_numbers(value)):
+        raise ValueError(
+            f"body {field.name} must return a tuple of {field.dimension} real numbers, one "
+            f"velocity component per coordinate, got {value!r}"
+        )
+
+
 def observable_size(field: VelocityField, observable: Observable) -> int:
     """Return how many numbers an observable returns, by calling it once.
 
     Raises
     ------
     ValueError
-        If it cannot be called like a body, or returns anything but numbers.
+        If it is not a plain function, cannot be called like a body, or returns anything but
+        numbers.
     """
-    name = getattr(observable, "__name__", repr(observable))
+    if not isinstance(observable, FunctionType):
+        raise ValueError(
+            f"an observable must be a function written with def or lambda, got {observable!r}"
+        )
+    parameters = None if field.modal else field.parameters
+    value = _called("observable", observable, parameters, field)
+    parts = value if isinstance(value, tuple) else (value,)
+    if not parts or not _are_numbers(parts):
+        raise ValueError(
+            f"observable {observable.__name__} must return a real number or a tuple of them, "
+            f"got {value!r}"
+        )
+    return len(parts)
+
+
+def _called(kind: str, function: Callable[..., Any], p: Any, field: VelocityField) -> Any:
+    """What a body or observable returns at some point, by NumPy."""
     arguments = [np.float64(0.5)] * (1 + field.dimension)
     try:
         with np.errstate(all="ignore"):
-            value = observable(
-                numpy_functions, None if field.modal else field.parameters, *arguments
-            )
+            return function(numpy_functions, p, *arguments)
     except (AttributeError, TypeError) as error:
+        name = getattr(function, "__name__", repr(function))
         signature = "(m, p, t" + "".join(f", {c}" for c in "xyz"[: field.dimension]) + ")"
-        hint = "; p is None on a modal field" if field.modal else ""
+        hint = "; p is None on a modal field" if p is None else ""
         raise ValueError(
-            f"observable {name} could not be called as {name}{signature}{hint}: {error}"
+            f"{kind} {name} could not be called as {name}{signature}{hint}: {error}"
         ) from error
-    parts = value if isinstance(value, tuple) else (value,)
-    if not parts or any(np.ndim(part) or np.iscomplexobj(part) for part in parts):
-        raise ValueError(
-            f"observable {name} must return a real number or a tuple of them, got {value!r}"
-        )
-    return len(parts)
+
+
+def _are_numbers(parts: tuple[Any, ...]) -> bool:
+    return all(np.ndim(part) == 0 and np.asarray(part).dtype.kind in "iufb" for part in parts)
 
 
 def scalar_velocity(field: VelocityField, namespace: Any = libm) -> Callable[..., Any]:
@@ -179,7 +212,7 @@ def call_block(
     return signature, codegen
 
 
-@cache
+@lru_cache(maxsize=256)
 def _compile(
     body: Callable[..., Any],
     record: Any,
@@ -266,6 +299,7 @@ def _unpack(record: type, width: int) -> Any:
     return unpack
 
 
+@cache
 def _taker(width: int) -> Any:
     last = width - 1
     if width == 1:
@@ -309,6 +343,7 @@ def _caller(function: Any, m: Any, dimension: int) -> Any:
     return call3
 
 
+@cache
 def _writer(size: int, *, accumulate: bool) -> Any:
     """Store a tuple component by component: its members may differ in type, so no loop."""
     if size == 0:

@@ -34,7 +34,8 @@ class Axis:
         The interval that is usually looked at (and sampled).
     boundary : "open", "periodic" or "closed"
         Whether the formula goes on to hold beyond the interval, repeats itself with period
-        ``upper - lower``, or means nothing there, so that leaving it ends a trajectory.
+        ``upper - lower``, or means nothing there, so that a trajectory ends that is found
+        outside after a step.
     """
 
     lower: float
@@ -48,6 +49,8 @@ class Axis:
             raise ValueError(
                 f'boundary must be "open", "periodic" or "closed", got {self.boundary!r}'
             )
+        if self.boundary == "periodic" and not math.isfinite(self.upper - self.lower):
+            raise ValueError(f"a periodic axis needs a finite period, got {self}")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -119,6 +122,9 @@ class VelocityField:
                 f"domain must have one Axis per coordinate, {self.dimension}, "
                 f"got {len(self.domain)}"
             )
+        for axis in self.domain or ():
+            if not isinstance(axis, Axis):
+                raise ValueError(f"domain must hold Axis(lower, upper, ...), got {axis!r}")
         if not self.time_range[0] < self.time_range[1]:
             raise ValueError(f"time_range must increase, got {self.time_range}")
         if not self.name:
@@ -146,12 +152,24 @@ class VelocityField:
         Returns
         -------
         (n, dimension), length / time
+
+        Raises
+        ------
+        ValueError
+            If a shape does not fit, or the body does not return one component per coordinate.
         """
-        position = np.asarray(position, dtype=float)
+        position = np.asarray(position)
+        if position.dtype.kind not in "iuf":
+            raise ValueError(f"position must hold real numbers, got dtype {position.dtype}")
+        position = position.astype(float)
         if position.ndim != 2 or position.shape[1] != self.dimension:
             raise ValueError(
                 f"position must have shape (particles, {self.dimension}), got {position.shape}; "
                 "for one particle pass [[x, y]]"
+            )
+        if np.shape(time) not in ((), (len(position),)):
+            raise ValueError(
+                f"time must be a number or have shape ({len(position)},), got {np.shape(time)}"
             )
         t = np.broadcast_to(np.asarray(time, dtype=float), position.shape[:1])
         columns = position.T
@@ -159,6 +177,11 @@ class VelocityField:
         if self.modal:  # modes along a leading axis, summed below
             p = type(p)(*self.table.T[:, :, None])
         parts = self.body(numpy_functions, p, t, *columns)
+        if len(parts) != self.dimension:
+            raise ValueError(
+                f"body {self.name} must return {self.dimension} velocity components, one per "
+                f"coordinate, got {len(parts)}"
+            )
         if self.modal:
             shape = (len(self.table), t.size)
             return np.stack([np.broadcast_to(c, shape).sum(0) for c in parts], axis=-1)
@@ -174,8 +197,24 @@ class VelocityField:
         return wrapped
 
     def with_parameters(self, **changes: float) -> "VelocityField":
-        """Return the same field with some parameters changed; nothing is recompiled for it."""
-        return replace(self, parameters=self.parameters._replace(**changes))
+        """Return the same formula with some parameters changed; nothing is recompiled for it.
+
+        What was known of the field (steady, divergence-free) may no longer hold, and is dropped.
+
+        Raises
+        ------
+        ValueError
+            If the field has a period or a range of time, which may depend on the parameters:
+            make such a field anew.
+        """
+        periodic = any(axis.boundary == "periodic" for axis in self.domain or ())
+        if periodic or self.time_range != (-math.inf, math.inf):
+            raise ValueError(
+                f"{self.name} has a period or a range of time that its parameters may set; make "
+                "it anew with the parameters wanted"
+            )
+        parameters = self.parameters._replace(**changes)
+        return replace(self, parameters=parameters, steady=None, divergence_free=None)
 
 
 def _parameter_table(parameters: Any) -> Array:

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from meanfluid.backends.compiled import Observable
 from meanfluid.fields.velocity_field import Array, VelocityField
+from meanfluid.trajectories.checks import refuse_options_of_trajectories
 from meanfluid.trajectories.flow_map import Trajectories, trajectories
 
 
@@ -60,7 +61,7 @@ def lagrangian_mean(
     if label not in ("initial", "final"):
         raise ValueError(f'label must be "initial" or "final", got {label!r}')
     anchor, free_end = (start, end) if label == "initial" else (end, start)
-    path = _integrated(field, observable, position, anchor, free_end, carried=True, **options)
+    path = _integrated(field, observable, position, anchor, free_end, carried=True, options=options)
     return _reported(path, observable, return_error)
 
 
@@ -97,7 +98,7 @@ def eulerian_mean(
     TypeError, ValueError
         If an argument has the wrong shape, type or range.
     """
-    path = _integrated(field, observable, position, start, end, carried=False, **options)
+    path = _integrated(field, observable, position, start, end, carried=False, options=options)
     return _reported(path, observable, return_error)
 
 
@@ -107,14 +108,17 @@ def _integrated(
     position: ArrayLike,
     start: ArrayLike,
     end: ArrayLike,
-    **options: Any,
+    *,
+    carried: bool,
+    options: dict[str, Any],
 ) -> Trajectories:
+    refuse_options_of_trajectories(options)
     if isinstance(observable, str) and observable != "velocity":
         raise ValueError(f'observable must be a function or "velocity", got {observable!r}')
-    if "times" in options or "observables" in options:
-        raise ValueError("times= and observables= belong to meanfluid.trajectories")
-    carried = {} if isinstance(observable, str) else {"observable": observable}
-    return trajectories(field, position, start, end, observables=carried, **options)
+    functions = {} if isinstance(observable, str) else {"observable": observable}
+    return trajectories(
+        field, position, start, end, observables=functions, carried=carried, **options
+    )
 
 
 def _reported(path: Trajectories, observable: Any, return_error: bool) -> Any:

@@ -26,6 +26,10 @@ def checked_positions(position: ArrayLike, dimension: int) -> Array:
             f"position is a GPU array ({type(position).__name__}); trajectories run on the CPU "
             "here: pass a NumPy array"
         )
+    if isinstance(position, np.ma.MaskedArray):
+        raise TypeError("position is a masked array; pass position.compressed() or a plain array")
+    if getattr(position, "requires_grad", False):
+        raise TypeError("position is a tensor that requires grad; pass position.detach()")
     x = np.asarray(position)
     if x.dtype.kind not in "iuf":
         raise TypeError(
@@ -68,9 +72,15 @@ def checked_windows(
     for name, time in (("start", begin), ("end", stop)):
         checked_time_range(field, name, time)
     starts = np.ascontiguousarray(np.broadcast_to(begin, (count,)))
+    with np.errstate(over="ignore"):
+        finite = np.isfinite(stop - begin).all()
+    if not finite:
+        raise ValueError(f"the window from {start!r} to {end!r} is too long for float64")
     if times is None:
         offsets = np.atleast_1d(stop - begin)[:, None]
         return starts, np.ascontiguousarray(offsets)
+    if np.asarray(times).dtype.kind not in "iuf":
+        raise TypeError(f"times must hold real numbers, got dtype {np.asarray(times).dtype}")
     outputs = np.asarray(times, dtype=np.float64)
     if begin.ndim or stop.ndim:
         raise ValueError("times= needs one start and one end for all particles, got arrays")
@@ -100,26 +110,41 @@ def checked_time_range(field: VelocityField, name: str, time: Array) -> None:
         )
 
 
-def checked_tolerances(
-    rtol: float, atol: float, scheme: Tableau, steps: int | None, max_steps: int, on_failure: str
+def refuse_options_of_trajectories(options: dict[str, Any]) -> None:
+    """Refuse, at the doors that pass options on, those that would change what is asked for."""
+    for name in ("times", "observables", "carried"):
+        if name in options:
+            raise ValueError(f"{name}= belongs to meanfluid.trajectories")
+
+
+def checked_options(
+    rtol: float,
+    atol: float,
+    scheme: Tableau,
+    steps: int | None,
+    max_steps: int,
+    on_failure: str,
+    threads: int | None,
 ) -> None:
-    """Refuse tolerances and schemes that cannot work."""
+    """Refuse tolerances, schemes and numbers that cannot work."""
     if not isinstance(scheme, Tableau):
         raise TypeError(
             f"scheme must be a Tableau such as meanfluid.dop853, got {type(scheme).__name__}"
         )
-    if not (rtol >= 0 and atol >= 0 and rtol + atol > 0):
-        raise ValueError(
-            f"rtol and atol must not be negative, nor both zero, got rtol={rtol}, atol={atol}"
-        )
+    for name, value in (("rtol", rtol), ("atol", atol)):
+        if not isinstance(value, int | float | np.number) or not 0 <= value < math.inf:
+            raise ValueError(f"{name} must be a number of at least 0, got {value!r}")
+    if rtol == atol == 0:
+        raise ValueError("rtol and atol must not both be zero")
     if steps is None and len(scheme.errors) == 0:
         raise ValueError(
             f"{scheme.name} has no embedded error estimate: pass steps= for equal steps, or "
             "choose dop853, vern7 or tsit5"
         )
-    if steps is not None and not (isinstance(steps, int | np.integer) and steps > 0):
-        raise ValueError(f"steps must be a positive integer, got {steps!r}")
-    if not max_steps > 0:
-        raise ValueError(f"max_steps must be positive, got {max_steps!r}")
+    for name, number in (("steps", steps), ("max_steps", max_steps), ("threads", threads)):
+        optional = number is None and name != "max_steps"
+        whole = isinstance(number, int | np.integer) and not isinstance(number, bool)
+        if not optional and not (whole and number is not None and number > 0):
+            raise ValueError(f"{name} must be a positive integer, got {number!r}")
     if on_failure not in ("raise", "mark"):
         raise ValueError(f'on_failure must be "raise" or "mark", got {on_failure!r}')

@@ -9,14 +9,13 @@ from meanfluid.errors import TrajectoryError
 
 
 class Status(IntEnum):
-    """How a trajectory ended; only `OK` comes with finite numbers."""
+    """How a trajectory ended; `OK` comes with finite numbers."""
 
     OK = 0
     OUT_OF_DOMAIN = 1
     NOT_FINITE = 2
     MAX_STEPS = 3
     STEP_UNDERFLOW = 4
-    CANCELLED = 5
 
 
 _SENTENCES = {
@@ -28,7 +27,6 @@ _SENTENCES = {
     "the window",
     Status.STEP_UNDERFLOW: "needed a step below the resolution of the window; loosen rtol and "
     "atol, or look for a discontinuity of the field",
-    Status.CANCELLED: "was cancelled before it was integrated",
 }
 
 

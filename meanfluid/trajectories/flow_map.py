@@ -11,6 +11,7 @@ is one number for one trajectory; `label` says which position of the trajectory 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
 from typing import Any, Literal
 
@@ -22,11 +23,12 @@ from meanfluid.fields.velocity_field import Array, VelocityField
 from meanfluid.trajectories import launch, stepping
 from meanfluid.trajectories.checks import (
     checked_field,
+    checked_options,
     checked_positions,
     checked_time_range,
     checked_times,
-    checked_tolerances,
     checked_windows,
+    refuse_options_of_trajectories,
 )
 from meanfluid.trajectories.control import raise_on_failure
 from meanfluid.trajectories.tableaux import Tableau, dop853
@@ -61,7 +63,8 @@ class Trajectories:
     mean_errors : dict of the same shapes
         Estimate of the global error of each mean.
     status : (n,) int8
-        See `meanfluid.Status`; 0 is OK. Where it is not, the arrays hold NaN.
+        See `meanfluid.Status`; 0 is OK. Where it is not, the arrays hold NaN from the output
+        time on at which the particle failed.
     steps : (n, 2) int
         Accepted and rejected pairs of steps.
     start, times : (n,) or scalar, time
@@ -128,7 +131,7 @@ def trajectories(
     times: ArrayLike | None = None,
     carried: bool = True,
     rtol: float = 1e-11,
-    atol: float = 1e-14,
+    atol: float = 0.0,
     scheme: Tableau = dop853,
     steps: int | None = None,
     max_steps: int = 100_000,
@@ -147,8 +150,9 @@ def trajectories(
     start, end : float or (n,), time
         ``end < start`` runs backwards; an empty window gives the limits v and g.
     observables : mapping of str to callable, or sequence of callables
-        Each ``g(m, p, t, x, y[, z])``, like a body, returns a number or a tuple; its integral is
-        carried along as extra state.
+        Each ``g(m, p, t, x, y[, z])``, like a body, returns a number or a tuple (a tuple of one
+        counts as a number); its integral is carried along as extra state. Like a body it must not
+        branch on values.
     times : (k,), optional, time
         Between `start` and `end`, in the order in which they are passed; one window from `start`
         to each. `start` must then be a number.
@@ -157,8 +161,9 @@ def trajectories(
         are Eulerian.
     rtol, atol : float
         Local tolerance of a step, relative to the largest displacement (or integral) so far, and
-        absolute, in the unit of each. The global error is estimated apart, in `error`: within a
-        factor of ten for nearly all particles at the default tolerances, rougher at loose ones.
+        absolute, in the unit of each; never finer than rounding allows. The global error is
+        estimated apart, in `error`: within a factor of ten for nearly all particles at the
+        default tolerances, rougher at loose ones.
     scheme : Tableau
         `dop853` by default; also `tsit5`, `vern7`, `rk4`.
     steps : int, optional
@@ -188,45 +193,68 @@ def trajectories(
     checked_field(field)
     x = checked_positions(position, field.dimension)
     begin, offsets = checked_windows(field, start, end, times, len(x))
-    checked_tolerances(rtol, atol, scheme, steps, max_steps, on_failure)
+    checked_options(rtol, atol, scheme, steps, max_steps, on_failure, threads)
     functions = _named(observables)
     evaluator = block_evaluator(field, tuple(functions.values()), carried=carried)
     lower, upper = _walls(field)
     problem = stepping.Problem(
         evaluator.address, field.table, evaluator.components, scheme.a, scheme.b, scheme.c,
         scheme.errors, scheme.order, scheme.error_order, float(rtol), float(atol), int(max_steps),
-        -(-steps // 2) if steps else 0, bool(estimate_error), lower, upper,
+        -(-steps // 2) if steps else 0, bool(estimate_error), lower, upper, *field.time_range,
     )  # fmt: skip
     result = launch.run(problem, x, begin, offsets, threads=threads, progress=progress)
     if on_failure == "raise":
         raise_on_failure(result.status, x)
+    error = _global_error(scheme, result, offsets, field.dimension, estimate_error)
+    provenance = {
+        "field": field.name,
+        "parameters": {k: np.asarray(v).tolist() for k, v in field.parameters._asdict().items()},
+        "scheme": scheme.name,
+        "rtol": rtol,
+        "atol": atol,
+        "steps": steps,
+        "max_steps": max_steps,
+        "carried": carried,
+        "observables": list(functions),
+        "device": "cpu",
+        **_versions(),
+    }
+    return _assembled(x, offsets, result, error, evaluator, list(functions), carried, {
+        "start": start,
+        "times": end if times is None else np.asarray(times, dtype=float),
+        "provenance": provenance,
+    }, one_window=times is None)  # fmt: skip
 
-    d, window = field.dimension, np.abs(offsets)[..., None]
-    travelled, mean = result.travelled, _means(result, offsets)
-    error = global_error(scheme, travelled, result.shadow, d)
-    if not estimate_error:
-        error = np.full_like(error, np.nan)
+
+def _assembled(
+    x: Array, offsets: Array, result: launch.Integrals, error: Array, evaluator: BlockEvaluator,
+    names: list[str], carried: bool, given: dict[str, Any], *, one_window: bool,
+) -> Trajectories:  # fmt: skip
+    """Divide integrals by durations, and name their parts."""
+    d, window = evaluator.dimension, np.abs(offsets)[..., None]
+    travelled = result.travelled
     with np.errstate(divide="ignore", invalid="ignore"):
-        mean_error = np.where(window == 0, 0.0, error / window)
+        mean = np.where(
+            window == 0, result.rate[:, None] + travelled, travelled / offsets[..., None]
+        )
+        mean_error = np.where(window == 0, 0.0 * error, error / window)
     velocity = slice(0, d) if carried else slice(d, 2 * d)
     velocity_error = mean_error[..., 0] if carried else _length(mean_error[..., 1 : 1 + d])
-    parts = _parts(functions, evaluator, 0 if carried else 1)
-    squeeze = (slice(None), 0) if times is None else (slice(None),)
+    parts = _parts(names, evaluator, 0 if carried else 1)
+    which = (slice(None), 0) if one_window else (slice(None),)
     return Trajectories(
-        position=(x[:, None] + travelled[..., :d])[squeeze],
-        displacement=travelled[..., :d][squeeze],
-        average_velocity=mean[..., velocity][squeeze],
-        error=error[..., 0][squeeze],
-        average_velocity_error=velocity_error[squeeze],
-        means={name: mean[..., part][squeeze] for name, part in parts.items()},
+        position=(x[:, None] + travelled[..., :d])[which],
+        displacement=travelled[..., :d][which],
+        average_velocity=mean[..., velocity][which],
+        error=error[..., 0][which],
+        average_velocity_error=velocity_error[which],
+        means={name: mean[..., part][which] for name, part in parts.items()},
         mean_errors={
-            name: mean_error[..., _shifted(part, 1 - d)][squeeze] for name, part in parts.items()
+            name: mean_error[..., _shifted(part, 1 - d)][which] for name, part in parts.items()
         },
         status=result.status,
         steps=result.steps,
-        start=start,
-        times=end if times is None else np.asarray(times, dtype=float),
-        provenance=_provenance(field, scheme, rtol, atol, steps),
+        **given,
     )
 
 
@@ -278,8 +306,7 @@ def average_velocity(
     arXiv:2505.13447; the final label is strategy 1 of Kafiabad & Vanneste (2023), J. Fluid Mech.
     960, A36.
     """
-    if "times" in options or "observables" in options:
-        raise ValueError("times= and observables= belong to meanfluid.trajectories")
+    refuse_options_of_trajectories(options)
     if not isinstance(label, str):
         value, error = _indexed_between(field, position, start, end, label, options)
     elif label in ("initial", "final"):
@@ -310,37 +337,35 @@ def _indexed_between(
         value = (ahead.displacement - behind.displacement) / window[:, None]
         error = (ahead.error + behind.error) / np.abs(window)
     empty = window == 0
-    value[empty], error[empty] = ahead.average_velocity[empty], 0.0
+    value[empty] = ahead.average_velocity[empty]
+    error[empty] = ahead.average_velocity_error[empty]
     return value, error
 
 
-def global_error(scheme: Tableau, travelled: Array, shadow: Array, dimension: int) -> Array:
-    """Estimate the error of the displacement and of each integral from the shadow's distance.
+def _global_error(
+    scheme: Tableau, result: launch.Integrals, offsets: Array, dimension: int, wanted: bool
+) -> Array:
+    """Estimate the error of the displacement and of each integral, (n, times, 1 + integrals).
 
-    Over ``2**order - 1`` the distance is the error, while both are small. It may pass through
-    zero where the error does not, so a part of its largest value so far is a lower bound; and
-    rounding is never better than the spacing of the result.
-
-    Returns
-    -------
-    (n, times, 1 + integrals)
+    Over ``2**order - 1`` the shadow's distance is the error, while both are small. It may pass
+    through zero where the error does not, so a part of its largest value so far is a lower bound.
+    Rounding adds the spacing of the result, and what it does to places and times.
     """
+    travelled, shadow = result.travelled, result.shadow
+    if not wanted:
+        return np.full((*travelled.shape[:2], shadow.shape[-1]), np.nan)
     distance = np.maximum(shadow[..., 0, :], _STRAY * shadow[..., 1, :])
     size = np.concatenate(
         [_length(travelled[..., :dimension])[..., None], np.abs(travelled[..., dimension:])], -1
     )
-    return np.asarray(distance / (2**scheme.order - 1) + np.finfo(float).eps * size)
+    rounding = np.finfo(float).eps * size + result.grain[:, None] * np.abs(offsets)[..., None]
+    error = distance / (2**scheme.order - 1) + rounding
+    # A shadow that blew up beside a finite solution says that nothing is known of the error.
+    return np.asarray(np.where(np.isnan(error) & np.isfinite(size), np.inf, error))
 
 
 def _shifted(part: int | slice, by: int) -> int | slice:
     return part + by if isinstance(part, int) else slice(part.start + by, part.stop + by)
-
-
-def _means(result: launch.Integrals, offsets: Array) -> Array:
-    """Integrals over durations; over an empty window, the rates at the start."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        mean = result.travelled / offsets[..., None]
-    return np.where(offsets[..., None] == 0, result.rate[:, None], mean)
 
 
 def _length(components: Array) -> Array:
@@ -361,13 +386,11 @@ def _named(observables: Observables) -> dict[str, Observable]:
     return named
 
 
-def _parts(
-    functions: Mapping[str, Observable], evaluator: BlockEvaluator, skipped: int
-) -> dict[str, Any]:
+def _parts(names: list[str], evaluator: BlockEvaluator, skipped: int) -> dict[str, Any]:
     """Where each observable's integral stands: an index for a number, a slice for a tuple."""
     ends = np.cumsum((evaluator.dimension, *evaluator.sizes))
     parts: dict[str, Any] = {}
-    for k, name in enumerate(functions, start=skipped):
+    for k, name in enumerate(names, start=skipped):
         size = evaluator.sizes[k]
         parts[name] = int(ends[k]) if size == 1 else slice(int(ends[k]), int(ends[k + 1]))
     return parts
@@ -382,19 +405,6 @@ def _walls(field: VelocityField) -> tuple[Array, Array]:
     return lower, upper
 
 
-def _provenance(
-    field: VelocityField, scheme: Tableau, rtol: float, atol: float, steps: int | None
-) -> dict[str, Any]:
-    parameters = field.parameters._asdict()
-    return {
-        "field": field.name,
-        "parameters": {k: np.asarray(v).tolist() for k, v in parameters.items()},
-        "scheme": scheme.name,
-        "rtol": rtol,
-        "atol": atol,
-        "steps": steps,
-        "device": "cpu",
-        "meanfluid": version("meanfluid"),
-        "numpy": np.__version__,
-        "numba": version("numba"),
-    }
+@cache
+def _versions() -> dict[str, str]:
+    return {package: version(package) for package in ("meanfluid", "numpy", "numba")}

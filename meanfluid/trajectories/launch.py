@@ -24,6 +24,7 @@ class Integrals(NamedTuple):
     """What came of the particles: see `stepping.Output`."""
 
     rate: Array
+    grain: Array
     travelled: Array
     shadow: Array
     status: np.ndarray[tuple[int], np.dtype[np.int8]]
@@ -63,10 +64,12 @@ def run(
         NaN from the output time on at which a particle failed.
     """
     count, times = len(position), offsets.shape[1]
+    parts = 1 + problem.components - position.shape[1]
     output = stepping.Output(
         rate=np.empty((count, problem.components)),
         travelled=np.full((count, times, problem.components), np.nan),
-        shadow=np.full((count, times, 2, 1 + problem.components - position.shape[1]), np.nan),
+        grain=np.empty((count, parts)),
+        shadow=np.full((count, times, 2, parts), np.nan),
         status=np.zeros(count, dtype=np.int8),
         steps=np.zeros((count, 2), dtype=np.int64),
     )
@@ -82,14 +85,8 @@ def run(
         return last - first
 
     chunks = range(0, count, chunk)
-    if workers == 1 or len(chunks) == 1:
-        done = 0
-        for first in chunks:
-            done += advance(first)
-            if progress is not None:
-                progress(done, count)
-        return Integrals(*output)
-    with ThreadPoolExecutor(workers) as pool:
+    # Also for one chunk: Python obeys Ctrl-C only while its own thread waits.
+    with ThreadPoolExecutor(min(workers, len(chunks))) as pool:
         futures = [pool.submit(advance, first) for first in chunks]
         try:
             done = 0

@@ -10,8 +10,8 @@ twice the length along the same sequence, for the whole trajectory. The shadow's
 2**order times the solution's while both are small, which makes their distance, divided by
 2**order - 1, an estimate of the global error.
 
-Everything compiled is in this one file, since Numba's cache on disk does not notice a change in
-a function that another file defines.
+Everything compiled is in this one file, but for `LANES` and `call_block`: Numba's cache on disk
+does not notice a change in another file, so touch this one after changing those.
 """
 
 import math
@@ -27,10 +27,12 @@ _jit = njit(cache=True, error_model="numpy", nogil=True)
 # Passing the records below by value costs more than the work: everything else is inlined.
 _inlined = njit(cache=True, error_model="numpy", nogil=True, forceinline=True, _nrt=False)
 
-_OK, _OUT_OF_DOMAIN, _NOT_FINITE, _MAX_STEPS, _STEP_UNDERFLOW, _CANCELLED = range(6)  # Status
+_OK, _OUT_OF_DOMAIN, _NOT_FINITE, _MAX_STEPS, _STEP_UNDERFLOW = range(5)  # Status
+_EPSILON = float(np.finfo(np.float64).eps)
 _SAFETY, _SHRINK, _GROW = 0.9, 0.2, 5.0
 _SMALLEST_STEP = 1e-13  # relative to the window
 _PROBE = 1e-6  # of the window: the step of the first guess at the time scale
+_NUDGE = 2.0**-33  # relative: the change of x and t that measures the grain of the rates
 
 
 class Problem(NamedTuple):
@@ -52,6 +54,8 @@ class Problem(NamedTuple):
     shadowed: bool
     lower: Array  # (dimension,), where a trajectory ends
     upper: Array
+    earliest: float  # times at which the field holds
+    latest: float
 
 
 class Particles(NamedTuple):
@@ -67,6 +71,7 @@ class Output(NamedTuple):
     """What is written; rows of particles that failed keep what they held."""
 
     rate: Array  # (n, components): velocity and observables at the start
+    grain: Array  # (n, parts): what rounding of place and time does to the rates there
     travelled: Array  # (n, times, components): displacement and integrals
     shadow: Array  # (n, times, 2, parts): how far the shadow is from them, and was at most
     status: Any  # (n,) int8
@@ -89,6 +94,7 @@ class Lanes(NamedTuple):
     shadow: Array
     reach: Array  # (parts, LANES): largest displacement, and value of each integral, so far
     stray: Array  # (parts, LANES): largest distance of the shadow so far
+    left: Any  # pairs of steps left in this window, if their number is fixed
     gain: Array  # (3, components, LANES): of both steps, and of the shadow's one
     estimate: Array  # (2, estimates, components, LANES)
     moved: Array  # scratch
@@ -103,40 +109,70 @@ class Lanes(NamedTuple):
 def first_rates(
     problem: Problem, particles: Particles, output: Output, first: int, last: int
 ) -> None:
-    """Evaluate the rates at the start and choose each particle's first pair of steps.
+    """Evaluate the rates at the start, their grain, and each particle's first pair of steps.
 
-    The step is a fraction, set by tolerance and order, of the time scale |v| / |Dv/Dt|.
+    The step is a fraction, set by tolerance and order, of the time scale |v| / |Dv/Dt|. The grain
+    is what changing x and t by a rounding error does to a rate.
     """
-    position, start, offsets, first_step = particles
-    dimension, components = position.shape[1], problem.components
+    dimension, components = particles.position.shape[1], problem.components
     fraction = 2.0 * max(problem.rtol, 1e-15) ** (1.0 / problem.order)
     clock, place, ahead = np.zeros(LANES), np.zeros((dimension, LANES)), np.zeros(LANES)
-    now, then = np.zeros((components, LANES)), np.zeros((components, LANES))
+    now, then, beside = (
+        np.zeros((components, LANES)),
+        np.zeros((components, LANES)),
+        np.zeros((components, LANES)),
+    )
     for block in range(first, last, LANES):
+        count = min(LANES, last - block)
         for lane in range(LANES):
-            i = min(block + lane, last - 1)
-            row = _row(particles, i)
-            ahead[lane] = _PROBE * offsets[row, -1]
-            clock[lane] = start[i]
-            for k in range(dimension):
-                place[k, lane] = position[i, k]
-        call_block(problem.address, problem.table, clock, place, now)
+            row = _row(particles, block + min(lane, count - 1))
+            ahead[lane] = _PROBE * particles.offsets[row, -1]
+        _evaluate_near(problem, particles, block, count, 0.0, clock, place, now)
+        _evaluate_near(problem, particles, block, count, _NUDGE, clock, place, beside)
         for lane in range(LANES):
-            clock[lane] += ahead[lane]
+            i = block + min(lane, count - 1)
+            clock[lane] = _held(problem, particles.start[i] + ahead[lane])
             for k in range(dimension):
-                place[k, lane] += ahead[lane] * now[k, lane]
+                place[k, lane] = particles.position[i, k] + ahead[lane] * now[k, lane]
         call_block(problem.address, problem.table, clock, place, then)
-        for lane in range(min(LANES, last - block)):
-            speed, change = 0.0, 0.0
+        for k in range(components):
+            for lane in range(LANES):
+                then[k, lane] -= now[k, lane]
+                beside[k, lane] -= now[k, lane]
+        for lane in range(count):
+            i = block + lane
             for k in range(components):
-                output.rate[block + lane, k] = now[k, lane]
-                speed += now[k, lane] ** 2
-                change += (then[k, lane] - now[k, lane]) ** 2
+                output.rate[i, k] = now[k, lane]
             probe = abs(ahead[lane])
             step = probe / _PROBE
-            if change > 0.0:
-                step = min(step, probe * max(1.0, fraction * math.sqrt(speed / change)))
-            first_step[block + lane] = step
+            for part in range(output.grain.shape[1]):
+                low, high = _first(part, dimension), dimension + part
+                output.grain[i, part] = _EPSILON / _NUDGE * _norm(beside, low, high, lane)
+                change = _norm(then, low, high, lane)
+                if change > 0.0:
+                    size = _norm(now, low, high, lane)
+                    step = min(step, probe * max(1.0, fraction * size / change))
+            particles.first_step[i] = step
+
+
+@_inlined
+def _evaluate_near(
+    problem: Problem, particles: Particles, block: int, count: int, nudge: float,
+    clock: Any, place: Any, rate: Any,
+) -> None:  # fmt: skip
+    """Evaluate the rates of a block at the start, with x and t a little larger in proportion."""
+    for lane in range(LANES):
+        i = block + min(lane, count - 1)
+        clock[lane] = _held(problem, particles.start[i] * (1.0 + nudge))
+        for k in range(place.shape[0]):
+            place[k, lane] = particles.position[i, k] * (1.0 + nudge)
+    call_block(problem.address, problem.table, clock, place, rate)
+
+
+@_inlined
+def _held(problem: Problem, time: float) -> float:
+    """Keep a time within those at which the field holds: rounding must not lead beyond."""
+    return max(problem.earliest, min(problem.latest, time))
 
 
 @_jit
@@ -156,10 +192,6 @@ def integrate(
         if active == 0:
             return
         if cancelled[0]:
-            for lane in range(LANES):
-                if lanes.who[lane] >= 0:
-                    output.status[lanes.who[lane]] = _CANCELLED
-            output.status[waiting:last] = _CANCELLED
             return
         _choose_steps(problem, particles, lanes)
         _advance(problem, lanes)
@@ -182,7 +214,7 @@ def _new_lanes(dimension: int, components: int, stages: int, estimates: int) -> 
         np.full(LANES, -1), np.zeros(LANES, np.int64), np.zeros(LANES, np.int64),
         np.zeros(LANES), np.zeros(LANES), np.zeros(LANES), np.zeros(LANES),
         np.zeros((dimension, LANES)), np.zeros(state), np.zeros(state), np.zeros(state),
-        np.zeros(parts), np.zeros(parts),
+        np.zeros(parts), np.zeros(parts), np.zeros(LANES, np.int64),
         np.zeros((3, components, LANES)), np.zeros((2, estimates, components, LANES)),
         np.zeros(state), np.zeros((stages, components, LANES)),
         np.zeros(LANES), np.zeros(LANES), np.zeros(LANES), np.zeros((dimension, LANES)),
@@ -199,12 +231,12 @@ def _load(
         while lanes.who[lane] < 0 and waiting < last:
             i = waiting
             waiting += 1
-            if not _starts_inside(problem, particles, i):
-                output.status[i] = _OUT_OF_DOMAIN
+            output.status[i] = _status_at_start(problem, particles, output, i)
+            if output.status[i] != _OK:
                 continue
             active += 1
             lanes.who[lane] = i
-            lanes.target[lane] = lanes.rejections[lane] = 0
+            lanes.target[lane] = lanes.rejections[lane] = lanes.left[lane] = 0
             lanes.begin[lane], lanes.elapsed[lane] = particles.start[i], 0.0
             lanes.proposal[lane] = particles.first_step[i]
             for k in range(lanes.origin.shape[0]):
@@ -215,18 +247,20 @@ def _load(
                 lanes.reach[part, lane] = lanes.stray[part, lane] = 0.0
             _record(particles, output, lanes, lane)  # windows of no length
             if lanes.target[lane] == particles.offsets.shape[1]:
-                output.status[i] = _OK
                 _park(lanes, lane)
                 active -= 1
     return waiting, active
 
 
 @_inlined
-def _starts_inside(problem: Problem, particles: Particles, i: int) -> bool:
-    inside = True
+def _status_at_start(problem: Problem, particles: Particles, output: Output, i: int) -> int:
     for k in range(particles.position.shape[1]):
-        inside &= problem.lower[k] <= particles.position[i, k] <= problem.upper[k]
-    return inside
+        if not problem.lower[k] <= particles.position[i, k] <= problem.upper[k]:
+            return _OUT_OF_DOMAIN
+    for k in range(problem.components):
+        if not math.isfinite(output.rate[i, k]):
+            return _NOT_FINITE
+    return _OK
 
 
 @_inlined
@@ -251,11 +285,14 @@ def _choose_steps(problem: Problem, particles: Particles, lanes: Lanes) -> None:
         if lanes.who[lane] >= 0:
             row = _row(particles, lanes.who[lane])
             remaining = particles.offsets[row, lanes.target[lane]] - lanes.elapsed[lane]
-            longest = lanes.proposal[lane]
             if problem.fixed:
-                longest = abs(particles.offsets[row, -1]) / problem.fixed
-            pairs = math.ceil(abs(remaining) / longest * (1.0 - 1e-12))
-            lanes.pair[lane] = remaining / max(1.0, pairs)
+                if lanes.left[lane] == 0:
+                    share = abs(remaining / particles.offsets[row, -1]) * problem.fixed
+                    lanes.left[lane] = max(1, math.ceil(share - 1e-6))
+                lanes.pair[lane] = remaining / lanes.left[lane]
+            else:
+                pairs = math.ceil(abs(remaining) / lanes.proposal[lane] * (1.0 - 1e-12))
+                lanes.pair[lane] = remaining / max(1.0, pairs)
 
 
 @_inlined
@@ -298,7 +335,7 @@ def _step(problem: Problem, lanes: Lanes, travelled: Any) -> None:
     )
     for i in range(a.shape[0]):
         for lane in range(LANES):
-            clock[lane] = time[lane] + c[i] * h[lane]
+            clock[lane] = _held(problem, time[lane] + c[i] * h[lane])
         for k in range(lanes.place.shape[0]):
             place, origin, moved = lanes.place[k], lanes.origin[k], travelled[k]
             _combine(a[i], i, stage, k, place)
@@ -339,8 +376,8 @@ def _settle(problem: Problem, particles: Particles, output: Output, lanes: Lanes
         finite &= math.isfinite(lanes.moved[k, lane])
     error = 0.0
     if not problem.fixed:
-        error = _local_error(problem, lanes, lanes.estimate[0], lane)
-        second = _local_error(problem, lanes, lanes.estimate[1], lane)
+        error = _local_error(problem, output, lanes, lanes.estimate[0], lane)
+        second = _local_error(problem, output, lanes, lanes.estimate[1], lane)
         if not second <= error:  # also when NaN
             error = second
     factor = _GROW
@@ -358,6 +395,7 @@ def _settle(problem: Problem, particles: Particles, output: Output, lanes: Lanes
         else:  # a step cut short by an output time says little about the next one
             lanes.proposal[lane] = max(lanes.proposal[lane], length * factor)
         lanes.rejections[lane] = 0
+        lanes.left[lane] -= 1
         for k in range(lanes.origin.shape[0]):
             at = lanes.origin[k, lane] + lanes.travelled[k, lane]
             if not problem.lower[k] <= at <= problem.upper[k]:
@@ -391,11 +429,12 @@ def _accept(problem: Problem, lanes: Lanes, lane: int) -> None:
 
 
 @_inlined
-def _local_error(problem: Problem, lanes: Lanes, estimate: Any, lane: int) -> float:
+def _local_error(problem: Problem, output: Output, lanes: Lanes, estimate: Any, lane: int) -> float:
     """Return the largest estimated local error of a lane, in units of its tolerance.
 
     The displacement is one vector; every integral stands for itself. Tolerance is relative to the
-    largest value so far, which does not depend on where the origin lies.
+    largest value so far, which does not depend on where the origin lies, and never finer than
+    the grain that rounding leaves.
     """
     dimension, worst = lanes.origin.shape[0], 0.0
     for part in range(lanes.reach.shape[0]):
@@ -408,7 +447,8 @@ def _local_error(problem: Problem, lanes: Lanes, estimate: Any, lane: int) -> fl
             error = error * error / math.sqrt(error * error + 0.01 * coarse * coarse)
         if error != 0.0:  # also when NaN
             size = max(lanes.reach[part, lane], _norm(lanes.moved, first, last, lane))
-            error /= problem.atol + problem.rtol * size
+            grain = 4.0 * output.grain[lanes.who[lane], part] * abs(lanes.pair[lane])
+            error /= problem.atol + problem.rtol * size + grain
             if not error <= worst:
                 worst = error
     return worst

@@ -1,7 +1,7 @@
 """Explicit Runge-Kutta schemes as data that checks itself.
 
-A `Tableau` refuses coefficients that contradict its declared order: consistency of the nodes and
-the quadrature conditions on construction; all rooted-tree conditions by `order_defect`.
+A `Tableau` refuses coefficients that contradict its declared order, by the conditions of all
+rooted trees up to that order.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -49,6 +49,17 @@ class Tableau:
     error_order: int
 
     def __post_init__(self) -> None:
+        for name in ("a", "b", "c", "errors"):  # as compiled code reads them
+            values = np.ascontiguousarray(getattr(self, name), dtype=np.float64)
+            object.__setattr__(self, name, values)
+        shapes = self.a.shape, self.b.shape, self.c.shape, self.errors.shape[1:]
+        size = len(self.b)
+        if shapes != ((size, size), (size,), (size,), (size,)):
+            raise ValueError(
+                f"{self.name}: a, b, c and errors must have shapes (s, s), (s,), (s,) and "
+                f"(estimates, s), got {self.a.shape}, {self.b.shape}, {self.c.shape} and "
+                f"{self.errors.shape}"
+            )
         if np.triu(self.a).any():
             raise ValueError(f"{self.name}: a must be strictly lower triangular (explicit)")
         if len(self.errors) > 2:
@@ -58,8 +69,9 @@ class Tableau:
         }
         for k in range(1, self.order + 1):
             defects[f"sum b c^{k - 1} = 1/{k}"] = float(abs(self.b @ self.c ** (k - 1) - 1 / k))
-        for weights in self.errors:
-            defects["error weights sum to zero"] = float(abs(weights.sum()))
+        for k, weights in enumerate(self.errors):
+            defects[f"error weights {k} sum to zero"] = float(abs(weights.sum()))
+        defects["conditions of all rooted trees"] = order_defect(self)
         for condition, defect in defects.items():
             if not defect < _ROUNDING:
                 raise ValueError(f"{self.name}: violates '{condition}' by {defect:.2e}")
@@ -135,7 +147,10 @@ def _tableau(
         return matrix
 
     a = dense(stages)
-    return Tableau(name, order, a, dense([weights])[0], a.sum(axis=1), dense(errors), error_order)
+    c = a.sum(axis=1)
+    # A node at the end of the step must not lie a rounding error beyond it.
+    c = np.where(np.abs(c - 1.0) < _ROUNDING, 1.0, c)
+    return Tableau(name, order, a, dense([weights])[0], c, dense(errors), error_order)
 
 
 rk4 = _tableau(

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from meanfluid import fields
+from meanfluid import fields, trajectories
 from meanfluid.backends import reference, symbolic
 from meanfluid.backends.tensors import torch_velocity
 from meanfluid.fields import VelocityField
@@ -88,10 +88,15 @@ def by_heyoka(field: VelocityField, t: np.ndarray, x: np.ndarray) -> np.ndarray:
     )
 
 
+def by_compiled(field: VelocityField, t: np.ndarray, x: np.ndarray) -> np.ndarray:
+    return trajectories(field, x, t, t).average_velocity  # in an empty window, the velocity
+
+
 BACKENDS: dict[str, Callable[[VelocityField, np.ndarray, np.ndarray], np.ndarray]] = {
     "torch": by_torch,
     "sympy": by_sympy,
     "heyoka": by_heyoka,
+    "compiled": by_compiled,
 }
 
 
