@@ -1,7 +1,7 @@
 """Figures of paper quality: fields and trajectories, learned beside exact, error by window.
 
-Each function draws on axes that it is given or makes, and returns the figure. Nothing is shown,
-and matplotlib is imported on first use.
+Each function makes a figure and returns it. Nothing is shown, and matplotlib is imported on first
+use.
 """
 
 from collections.abc import Mapping
@@ -109,7 +109,7 @@ def plot_learned(
                 x, y, image_of(speed[name]), cmap="viridis", vmin=0, vmax=top, rasterized=True
             )
             panel.set_title(name)
-        figure.colorbar(shown, ax=axes[0], label="average speed")
+        figure.colorbar(shown, ax=axes[0], label="average speed", extend="max")
         for panel, name in zip(axes[1, 1:], others, strict=True):
             lost = panel.pcolormesh(
                 x, y, image_of(np.maximum(away[name], 1e-12)), cmap="magma",
@@ -126,13 +126,19 @@ def plot_learned(
         arrows.set_title(f"{exact}: direction")
         for panel in axes.flat:
             _frame(panel, extent, labels=False)
+        for panel in axes[-1]:
+            panel.set_xlabel("x")
+        for panel in axes[:, 0]:
+            panel.set_ylabel("y")
     return figure
 
 
 def plot_error_by_window(
     comparisons: Mapping[str, "xarray.Dataset"], *, baseline: Mapping[str, Array] | None = None
 ) -> "Figure":
-    """Draw relative errors against the length of the window, with the bounds they come with.
+    """Draw relative errors and residuals against the length of the window.
+
+    A residual is of the identity at the sampled anchors; see `compare` for what it bounds.
 
     Parameters
     ----------
@@ -147,7 +153,9 @@ def plot_error_by_window(
         for (name, data), colour in zip(comparisons.items(), COLOURS, strict=False):
             edges = np.append(data.window_lower.values, data.window_upper.values[-1])
             axes.stairs(data.relative_error.values, edges, color=colour, baseline=None, lw=1.6)
-            axes.plot(data.window, data.relative_error, "o", ms=4, color=colour, label=name)
+            axes.plot(
+                data.window, data.relative_error, "o", ms=4, color=colour, label=f"{name}: error"
+            )
             axes.plot(
                 data.window, data.residual, "x", ms=4, color=colour, label=f"{name}: residual"
             )
@@ -156,7 +164,7 @@ def plot_error_by_window(
         axes.set_yscale("log")
         axes.set_xlim(0, data.window_upper.values[-1])
         axes.set_xlabel("length of the window $|s - t|$")
-        axes.set_ylabel("relative $L^2$ error")
+        axes.set_ylabel("relative $L^2$ norm")
         axes.grid(True, which="major", color="0.9")
         axes.legend(frameon=False, ncols=1, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
