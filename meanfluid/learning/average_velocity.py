@@ -7,7 +7,7 @@ u(x, t=start, s=end).
 """
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +46,8 @@ class AverageVelocity(nn.Module):
         If an argument, or the input of a call, has the wrong kind, shape or dtype.
     """
 
+    caches: ClassVar = ("_converted",)  # no part of what a model is; see `fingerprints`
+
     def __init__(
         self,
         velocity: VelocityField | Velocity | None,
@@ -71,6 +73,11 @@ class AverageVelocity(nn.Module):
         self._source = (velocity,)  # in a tuple, so that a module is not registered and trained
         self._converted: dict[tuple[torch.dtype, torch.device], Velocity] = {}
 
+    @property
+    def knows_velocity(self) -> bool:
+        """Whether the model was built with a velocity."""
+        return self._source[0] is not None
+
     def velocity(self, x: Tensor, t: Times) -> Tensor:
         """Velocity (n, outputs) at positions (n, d) and times (n,): what this model averages."""
         (source,) = self._source
@@ -94,7 +101,9 @@ class AverageVelocity(nn.Module):
         correction: Tensor = self.network(x, t, s)
         if self.tangent == "free":
             return correction
-        return self.velocity(x, t) + ((s - t) / self.scale)[:, None] * correction
+        v = self.velocity(x, t)
+        _check_width(correction, v)
+        return v + ((s - t) / self.scale)[:, None] * correction
 
     def with_tangent(
         self,
@@ -120,6 +129,7 @@ class AverageVelocity(nn.Module):
         value, change = correction
         dx, dt, ds = along
         v, dv = self.velocity_and_change(x, t, (dx, dt))
+        _check_width(value, v)
         lapse, growth = ((s - t) / self.scale)[:, None], ((ds - dt) / self.scale)[:, None]
         u = v + lapse * value
         with torch.set_grad_enabled(differentiable and torch.is_grad_enabled()):
@@ -202,6 +212,16 @@ def spread(time: Times, x: Tensor) -> Tensor:
             f"a time must be a number or have shape ({len(x)},), got {tuple(time.shape)}"
         )
     return time.expand(len(x))
+
+
+def _check_width(correction: Tensor, velocity: Tensor) -> None:
+    """Refuse a network whose outputs would be broadcast against the velocity."""
+    if correction.shape != velocity.shape:
+        raise ValueError(
+            f"the network returns shape {tuple(correction.shape)} and the velocity "
+            f'{tuple(velocity.shape)}; with tangent="exact" they are added: set the number of '
+            'outputs of the network, or use tangent="free" for other means'
+        )
 
 
 def _is_field(candidate: object) -> bool:

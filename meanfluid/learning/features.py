@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 Scaling = tuple[int, float, float]  # column of the inputs, centre, rate
+UNIT = (0.0, 1.0)  # its identity tells the default from a range that was given
 
 
 class Features(nn.Module):
@@ -24,9 +25,10 @@ class Features(nn.Module):
     periodic : sequence of bool, optional
         Which coordinates repeat; none by default.
     time_range : (float, float), time, optional
-        Interval of anchor times mapped to [-1, 1]; None leaves t out, for a steady field.
+        Interval of anchor times mapped to [-1, 1], (0, 1) by default; None leaves t out, for a
+        steady field.
     time_period : float, time, optional
-        If the velocity repeats in time: t enters as sines and cosines instead.
+        If the velocity repeats in time: t enters as sines and cosines instead of by its range.
     windows : (float, float), time
         Interval of s - t mapped to [-1, 1], for instance (-5, 0) for windows of up to 5 backward.
     harmonics : int
@@ -43,7 +45,7 @@ class Features(nn.Module):
         box: Sequence[tuple[float, float]],
         *,
         periodic: Sequence[bool] | None = None,
-        time_range: tuple[float, float] | None = (0.0, 1.0),
+        time_range: tuple[float, float] | None = UNIT,
         time_period: float | None = None,
         windows: tuple[float, float] = (-1.0, 1.0),
         harmonics: int = 1,
@@ -136,6 +138,11 @@ def _check(
     if len(periodic) != len(box):
         raise ValueError(
             f"periodic must say one bool per coordinate, {len(box)}, got {len(periodic)}"
+        )
+    if time_range is not None and time_range is not UNIT and time_period is not None:
+        raise ValueError(
+            f"give time_range or time_period, not both, got {time_range} and {time_period}: a "
+            "time that repeats enters by its phase alone"
         )
     if time_range is not None and not time_range[0] < time_range[1]:
         raise ValueError(f"time_range must increase, got {time_range}")

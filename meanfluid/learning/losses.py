@@ -4,7 +4,8 @@ The names say which equation is enforced: `material_loss` differentiates at the 
 `endpoint_loss` at the free end, `semigroup_loss` composes two windows, `supervised_loss` compares
 with exact means. All take positions and keyword times: a batch is a dict, ``loss(model, **batch)``.
 
-Targets carry no gradient unless said. Squared residuals are divided by the mean square of what is
+Targets carry no gradient, except that of `material_loss`: through its derivative, half of the
+gradient passes by default. Squared residuals are divided by the mean square of what is
 averaged, so that losses, weights and their constants are dimensionless. Defaults of the material
 and the supervised loss were measured, with `SOAP` and `MLP`, on the double gyre and on a pair of
 vortices.
@@ -24,6 +25,7 @@ from meanfluid.learning.identity import (
     unwrapped,
 )
 
+HEAVIEST = 0.5  # no weight exceeds this power of the largest float, so that none overflows
 SHORTEST = 1e-3  # of the rms window: shorter ones weigh no more
 
 Field = Velocity | Tensor  # a function of (x, t), or its values at the batch
@@ -59,6 +61,12 @@ def material_loss(
 ) -> LossValue:
     """Residual of the material identity u = f + (s - t) D_w u at a batch of anchors.
 
+    MeanFlow as published stops the gradient at the whole target and weights with p = 1, windows
+    alike. That is ``grad_through_jvp=0, power=1, window_power=0``, with a model of
+    ``tangent="free"``; give the optimiser little momentum then, such as
+    ``SOAP(model.parameters(), betas=(0.5, 0.95))``, for the stopped gradient is not the gradient
+    of anything and rotates.
+
     Parameters
     ----------
     model : AverageVelocity
@@ -67,7 +75,8 @@ def material_loss(
     observable : callable f(x, t) or (n, outputs), optional
         What is averaged; the model's velocity by default.
     along : callable w(x, t) or (n, d), optional
-        What carries the mean; the observable by default. `at_rest` gives the Eulerian mean.
+        What carries the mean: by default the velocity of the model, or the observable if the
+        model has none. `at_rest` gives the Eulerian mean.
     power, offset : float
         Rows are weighted by 1 / (e + offset)^power, e their squared residual relative to the
         mean square of f. Power 0 is the plain mean square, 1/2 nearly a mean distance.
@@ -78,15 +87,19 @@ def material_loss(
         Share of the gradient that passes through the derivative: 0 freezes the target, 1 (or
         True) minimises the whole residual. By default 1/2, which was measured to be best, or 0
         if the observable is given by values: those may be noisy, and the square of noise in the
-        derivative would be minimised too. With 0 use ``power=0.5`` and little momentum (first
-        beta 0.5), for the stopped gradient rotates.
+        derivative would be minimised too.
+
+    References
+    ----------
+    Geng, Deng, Bai, Kolter and He (2025), arXiv:2505.13447, Algorithm 1 and section 4.3.
     """
     if grad_through_jvp is None:
         grad_through_jvp = 0.0 if isinstance(observable, Tensor) else 0.5
     if window_power is None:
         window_power = float(getattr(unwrapped(model), "tangent", None) == "exact")
     f = _values(observable, model, x, t)
-    w = f if along is None else _values(along, model, x, t)
+    carried = along is None and (observable is None or not _knows_velocity(model))
+    w = f if carried else _values(along, model, x, t)
     t, s = spread(t, x), spread(s, x)
     window = (s - t)[:, None]
     moving = s != t
@@ -194,6 +207,11 @@ def velocity_of(model: Model) -> Velocity:
     return velocity
 
 
+def _knows_velocity(model: Model) -> bool:
+    bare = unwrapped(model)
+    return bool(getattr(bare, "knows_velocity", hasattr(bare, "velocity")))
+
+
 def _values(field: Field | None, model: Model, x: Tensor, t: Times) -> Tensor:
     if isinstance(field, Tensor):
         return field
@@ -224,6 +242,8 @@ def _weighted(
             f"{tuple(reference.shape)} is wanted; set the number of outputs of the network"
         )
     size = reference.detach().square().sum(-1).mean()
-    e = residual.square().sum(-1) / size.clamp_min(torch.finfo(residual.dtype).tiny)
-    weight = extra * (e.detach() + offset) ** -power
+    tiny = torch.finfo(residual.dtype).tiny
+    e = residual.square().sum(-1) / size.clamp_min(tiny)
+    least = tiny ** (HEAVIEST / max(1.0, power))
+    weight = extra * (e.detach() + offset).clamp_min(least) ** -power
     return LossValue((weight * e).mean(), e.detach().mean().sqrt())

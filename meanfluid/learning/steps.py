@@ -70,8 +70,8 @@ def steps_within(
     def run(count: int) -> float:
         began = time.perf_counter()
         values = torch.zeros(())
-        for _ in range(count):
-            values = advance(model, loss, sampler(batch, rehearsal), optimiser, clip)
+        for step in range(1, count + 1):
+            values = advance(model, loss, sampler(batch, rehearsal), optimiser, clip, step=step)
         float(values.sum())  # waits for the device
         return (time.perf_counter() - began) / count
 
@@ -85,8 +85,11 @@ def advance(
     batch: Batch,
     optimiser: torch.optim.Optimizer,
     clip: float | None = None,
+    *,
+    step: int,
 ) -> Tensor:
     """Take one optimiser step; return loss, residual and gradient norm as a tensor (3,)."""
+    _require_same_device(model, batch)
     optimiser.zero_grad(set_to_none=True)
     value = loss(model, **batch)
     if not isinstance(value, LossValue):
@@ -97,17 +100,28 @@ def advance(
     norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
     values = torch.stack([value.loss.detach(), value.residual.detach(), norm.detach()])
     if values.is_cpu:  # on a GPU, asking would wait for it every step
-        require_finite(values)
+        require_finite(values, f"at step {step}")
     optimiser.step()
     return values
 
 
-def require_finite(values: Tensor) -> None:
+def require_finite(values: Tensor, when: str) -> None:
     """Refuse a loss, residual or gradient norm that is not finite."""
     if not bool(values.isfinite().all()):
         loss, residual, norm = values.tolist()
         raise TrainingError(
-            f"training is no longer finite: loss {loss}, residual {residual}, gradient norm "
-            f"{norm}; lower the learning rate, clip the gradient (clip=1.0), or check that the "
-            "velocity is finite wherever positions and times are sampled"
+            f"training is no longer finite {when}: loss {loss}, residual {residual}, gradient "
+            f"norm {norm}; lower the learning rate, clip the gradient (clip=1.0), or check that "
+            "the velocity is finite wherever positions and times are sampled"
+        )
+
+
+def _require_same_device(model: nn.Module, batch: Batch) -> None:
+    place = next(model.parameters()).device.type
+    strangers = {a.device.type for a in batch.values() if a.device.type != place}
+    if strangers:
+        raise ValueError(
+            f"the model is on {place} and its batch on {strangers.pop()}: samplers draw on the "
+            f"device of the generator, so pass generator=torch.Generator({place!r}), or move the "
+            "model with model.to(...) before its optimiser is made"
         )

@@ -9,8 +9,9 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,7 +21,8 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
-from meanfluid.learning.checkpoints import describe, load_checkpoint, save_checkpoint
+from meanfluid.learning.checkpoints import load_checkpoint, refusing, save_checkpoint
+from meanfluid.learning.fingerprints import fingerprint
 from meanfluid.learning.run_log import append_row, start_log
 from meanfluid.learning.soap import SOAP
 from meanfluid.learning.steps import Cosine, Loss, Sampler, Schedule, advance, require_finite
@@ -79,7 +81,7 @@ def fit(
     steps, batch : int
         Steps in all, and rows per step. For a budget in seconds see `steps_within`.
     generator : torch.Generator
-        The only source of randomness; its state is part of the checkpoint.
+        The only source of randomness, on the device of the model; part of the checkpoint.
     optimiser : torch.optim.Optimizer, optional
         `SOAP` with its defaults if omitted.
     schedule : callable, optional
@@ -103,57 +105,27 @@ def fit(
 
     Raises
     ------
+    ValueError
+        If a setting makes no sense, or a checkpoint is wanted and one is out of its reach.
     TrainingError
-        If the loss or its gradient stops being finite; the last good checkpoint is kept.
+        If the loss or its gradient stops being finite; the last good checkpoint is kept. On a
+        CPU this is before the step is taken. On a GPU, which would have to be waited for, it is
+        at the next row of the log or checkpoint: by then the weights are spoilt.
     CheckpointError
-        If the checkpoint is damaged, or belongs to another run.
+        If the checkpoint is damaged, or belongs to another run; see `fingerprints`.
     """
-    _check(steps, batch, every, checkpoint_every, ema)
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    if not parameters:
-        raise ValueError("the model has no parameters to train")
-    optimiser = SOAP(parameters) if optimiser is None else optimiser
-    schedule = Cosine() if schedule is None else schedule
+    _check(model, steps, batch, every, checkpoint_every, ema)
     run = _Run(model, optimiser, schedule, steps, ema, generator)
-    fingerprint = {
-        name: describe(setting)
-        for name, setting in {
-            "model": model,
-            "loss": loss,
-            "sampler": sampler,
-            "steps": steps,
-            "batch": batch,
-            "optimiser": (type(optimiser), optimiser.defaults),
-            "schedule": schedule,
-            "ema": ema,
-            "clip": clip,
-            "seed": generator.initial_seed(),
-            "device": str(generator.device),
-        }.items()
-    }
-    if checkpoint is not None and resume and Path(checkpoint).exists():
-        run.load(load_checkpoint(checkpoint, fingerprint))
-    if log is not None:
-        start_log(log, run.step)
-    bar = tqdm(total=steps, initial=run.step, unit="step", disable=None if progress else True)
-    with bar, _delayed_interrupt() as interrupted:
-        began = time.perf_counter() - run.seconds
-        while run.step < steps:
-            values = advance(model, loss, sampler(batch, generator), optimiser, clip)
-            run.record(values, began)
-            bar.update()
-            if run.step % every == 0 or run.step == steps:
-                row = run.close_row()
-                bar.set_postfix(residual=f"{row[-1]:.3g}")
-                if log is not None:
-                    append_row(log, row)
-            stop = bool(interrupted)
-            due = run.step % checkpoint_every == 0 or run.step == steps or stop
-            if checkpoint is not None and due:
-                run.require_finite()
-                save_checkpoint(checkpoint, run.state(), fingerprint)
-            if stop:
-                raise KeyboardInterrupt
+    book = _Book(log, every, checkpoint, checkpoint_every)
+    if checkpoint is not None:
+        book.fingerprint = run.fingerprint(loss=loss, sampler=sampler, batch=batch, clip=clip)
+    book.open(run, resume)
+
+    def step() -> Tensor:
+        drawn = sampler(batch, generator)
+        return advance(model, loss, drawn, run.optimiser, clip, step=run.step + 1)
+
+    _train(run, step, book, steps, progress)
     average = None if run.average is None else run.average.module
     return Training(run.step, run.seconds, run.last[0], run.last[1], average)
 
@@ -164,14 +136,18 @@ class _Run:
     def __init__(
         self,
         model: nn.Module,
-        optimiser: torch.optim.Optimizer,
-        schedule: Schedule,
+        optimiser: torch.optim.Optimizer | None,
+        schedule: Schedule | None,
         steps: int,
         ema: float | None,
         generator: Generator,
     ) -> None:
+        if optimiser is None:
+            optimiser = SOAP([p for p in model.parameters() if p.requires_grad])
+        factor = Cosine() if schedule is None else schedule
         self.model, self.optimiser, self.generator = model, optimiser, generator
-        self.scheduler = LambdaLR(optimiser, lambda step: schedule(step, steps))
+        self.settings = {"steps": steps, "schedule": factor, "ema": ema}
+        self.scheduler = LambdaLR(optimiser, lambda step: factor(step, steps))
         self.average = (
             None if ema is None else AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(ema))  # type: ignore[no-untyped-call]
         )
@@ -201,7 +177,7 @@ class _Run:
 
     def require_finite(self) -> None:
         """Refuse to go on, and to overwrite a good checkpoint, after a step that was not."""
-        require_finite(self.sums)
+        require_finite(self.sums, f"by step {self.step}")
 
     def state(self) -> dict[str, Any]:
         """Return what `load` needs."""
@@ -226,6 +202,69 @@ class _Run:
         for name in ("sums", "step", "seconds", "rate", "count", "last"):
             setattr(self, name, state[name])
 
+    def fingerprint(self, **settings: Any) -> dict[str, str]:
+        """Describe what a run that continues this one must share."""
+        groups = [
+            {name: value for name, value in group.items() if name not in ("params", "lr")}
+            for group in self.optimiser.param_groups
+        ]
+        return fingerprint(
+            settings
+            | self.settings
+            | {
+                "model": self.model,
+                "optimiser": (type(self.optimiser), groups),
+                "seed": self.generator.initial_seed(),
+                "device": str(self.generator.device),
+            }
+        )
+
+
+@dataclass
+class _Book:
+    """Where a run is written down, and every how many steps."""
+
+    log: str | Path | None
+    every: int
+    checkpoint: str | Path | None
+    checkpoint_every: int
+    fingerprint: dict[str, str] = field(default_factory=dict)
+
+    def open(self, run: _Run, resume: bool) -> None:
+        """Continue from the checkpoint, if there is one and it is wanted, and begin the log."""
+        if self.checkpoint is not None and resume and Path(self.checkpoint).exists():
+            state = load_checkpoint(self.checkpoint, self.fingerprint)
+            with refusing(self.checkpoint, "does not hold what this run needs"):
+                run.load(state)
+        if self.log is not None:
+            start_log(self.log, run.step)
+
+    def save(self, run: _Run) -> None:
+        """Write the checkpoint, if one is wanted."""
+        if self.checkpoint is not None:
+            run.require_finite()
+            save_checkpoint(self.checkpoint, run.state(), self.fingerprint)
+
+
+def _train(run: _Run, step: Callable[[], Tensor], book: _Book, steps: int, progress: bool) -> None:
+    """Take the steps that are left, and write them down."""
+    bar = tqdm(total=steps, initial=run.step, unit="step", disable=None if progress else True)
+    with bar, _delayed_interrupt() as interrupted:
+        began = time.perf_counter() - run.seconds
+        while run.step < steps:
+            run.record(step(), began)
+            bar.update()
+            if run.step % book.every == 0 or run.step == steps:
+                row = run.close_row()
+                bar.set_postfix(residual=f"{row[-1]:.3g}")
+                if book.log is not None:
+                    append_row(book.log, row)
+            stop = bool(interrupted)
+            if stop or run.step % book.checkpoint_every == 0 or run.step == steps:
+                book.save(run)
+            if stop:
+                raise KeyboardInterrupt
+
 
 @contextmanager
 def _delayed_interrupt() -> Iterator[list[bool]]:
@@ -235,6 +274,9 @@ def _delayed_interrupt() -> Iterator[list[bool]]:
         yield noted
         return
     previous = signal.getsignal(signal.SIGINT)
+    if previous in (signal.SIG_IGN, None):  # as under nohup: Ctrl-C is not meant for this process
+        yield noted
+        return
 
     def note(number: int, frame: Any) -> None:
         noted.append(True)
@@ -247,7 +289,11 @@ def _delayed_interrupt() -> Iterator[list[bool]]:
         signal.signal(signal.SIGINT, previous)
 
 
-def _check(steps: int, batch: int, every: int, checkpoint_every: int, ema: float | None) -> None:
+def _check(
+    model: nn.Module, steps: int, batch: int, every: int, checkpoint_every: int, ema: float | None
+) -> None:
+    if not any(p.requires_grad for p in model.parameters()):
+        raise ValueError("the model has no parameters to train")
     for name, value in {
         "steps": steps,
         "batch": batch,

@@ -10,7 +10,8 @@ of the flow, and at most the root mean square of ρ along it.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, Literal
@@ -27,6 +28,11 @@ CHUNK = 8192  # rows through the network at once
 MEANING = {
     "count": ("number of windows sampled", "1"),
     "relative_error": ("root mean square of learned minus exact, over that of exact", "1"),
+    "exact_error": (
+        "estimated error of the exact averages themselves over exact (rms); NaN if the truth was "
+        "given as a function",
+        "1",
+    ),
     "max_error": ("largest norm of learned minus exact among the samples", "length / time"),
     "semigroup_defect": ("one jump minus two, split at random, over exact (rms)", "1"),
     "residual": ("residual of the material identity over exact (rms)", "1"),
@@ -37,10 +43,15 @@ MEANING = {
     ),
     "endpoint_error": ("distance from the exact end point after so many jumps (rms)", "length"),
     "relative_endpoint_error": ("the same over the exact displacement (rms)", "1"),
-    "path_relative_error": ("relative_error on the trajectories followed", "1"),
+    "path_relative_error": (
+        "root mean square of learned minus exact at the anchors of the trajectories followed, over "
+        "that of exact",
+        "1",
+    ),
     "path_bound": (
-        "root mean square of the residual along the trajectories followed, over exact: a bound "
-        "on path_relative_error, up to the error of the quadrature in time",
+        "root mean square of the residual along the trajectories followed, over exact: bounds "
+        "path_relative_error, an rms over these trajectories, not the error of each of them nor of "
+        "others; up to the error of the quadrature in time",
         "1",
     ),
     "path_closure": (
@@ -75,7 +86,7 @@ def compare(
     Parameters
     ----------
     model : AverageVelocity
-        Or anything called ``model(x, t=, s=)``.
+        Or anything called ``model(x, t=, s=)``. A module is put into evaluation mode meanwhile.
     field : VelocityField
         The truth.
     start, end, longest, direction, overhang
@@ -83,7 +94,8 @@ def compare(
     positions : callable, optional
         Sampler of anchors; the box of the field's domain by default.
     samples, bins : int
-        Windows drawn, and equal classes of |s - t| to report them in.
+        Windows drawn, and equal classes of |s - t| up to `longest` to report them in. A class in
+        which none fell has count 0 and NaN elsewhere; without `overhang` the longest are rare.
     jumps : sequence of int
         Numbers of equal jumps in which the end point is reached.
     paths, nodes : int
@@ -99,24 +111,26 @@ def compare(
     xarray.Dataset
         Per class of window and, prefixed ``total_``, over all; every variable says what it is
         in ``long_name``, and the attributes what is bounded and what only sampled.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a setting has the wrong type or range.
     """
     import xarray
 
     from meanfluid.learning.sampling import Box, UniformWindow
 
-    if bins < 1 or not jumps or min(jumps) < 1 or not 1 <= paths <= samples or nodes < 1:
-        raise ValueError(
-            f"bins, jumps and nodes must be at least 1, and paths between 1 and samples, got "
-            f"bins={bins}, jumps={tuple(jumps)}, nodes={nodes}, paths={paths}, samples={samples}"
-        )
+    jumps = _checked(jumps, bins=bins, samples=samples, paths=paths, nodes=nodes)
     longest = end - start if longest is None else longest
     windows = UniformWindow(start, end, longest, direction, overhang=overhang)
     positions = Box.of(field) if positions is None else positions
-    trial = _draw(_Learned(model, field), positions, windows, samples, seed, exact, tolerances)
-    data = _by_window(trial, np.linspace(0, longest, bins + 1))
-    data |= _end_points(trial, jumps) | _along_paths(trial, paths, nodes)
     edges = np.linspace(0, longest, bins + 1)
-    dataset = xarray.Dataset(
+    with _evaluating(model):
+        trial = _draw(_Learned(model, field), positions, windows, samples, seed, exact, tolerances)
+        data = _by_window(trial, edges)
+        data |= _end_points(trial, jumps) | _along_paths(trial, paths, nodes)
+    return xarray.Dataset(
         {name: _described(name, *value) for name, value in data.items()},
         coords={
             "window": ("window", (edges[1:] + edges[:-1]) / 2, {"long_name": "|s - t|"}),
@@ -126,7 +140,42 @@ def compare(
         },
         attrs=_provenance(trial, windows, positions, seed, paths, nodes, tolerances),
     )
-    return dataset
+
+
+def _checked(jumps: Any, **numbers: Any) -> tuple[int, ...]:
+    """Refuse settings that are not whole numbers or out of range; return `jumps` as a tuple."""
+    if not isinstance(jumps, Iterable):
+        raise TypeError(
+            f"jumps must be a sequence of whole numbers, got {jumps!r}; try ({jumps!r},)"
+        )
+    jumps = tuple(jumps)
+    for name, value in [*numbers.items(), *(("jumps", jump) for jump in jumps)]:
+        if not isinstance(value, int | np.integer):
+            several = "whole numbers" if name == "jumps" else "a whole number"
+            raise TypeError(f"{name} must be {several}, got {value!r}")
+    bins, samples, paths, nodes = (numbers[name] for name in ("bins", "samples", "paths", "nodes"))
+    if bins < 1 or not jumps or min(jumps) < 1 or not 1 <= paths <= samples or nodes < 1:
+        raise ValueError(
+            f"bins, jumps and nodes must be at least 1, and paths between 1 and samples, got "
+            f"bins={bins}, jumps={jumps}, nodes={nodes}, paths={paths}, samples={samples}"
+        )
+    return tuple(int(jump) for jump in jumps)
+
+
+@contextmanager
+def _evaluating(model: Any) -> Iterator[None]:
+    """Put a module into evaluation mode, and every part of it back into its own."""
+    import torch
+
+    parts = list(model.modules()) if isinstance(model, torch.nn.Module) else []
+    modes = [part.training for part in parts]
+    if parts:
+        model.eval()
+    try:
+        yield
+    finally:
+        for part, mode in zip(parts, modes, strict=True):
+            part.training = mode
 
 
 class _Learned:
@@ -191,6 +240,7 @@ class _Trial:
     s: Array
     split: Array
     truth: Array
+    doubt: Array  # estimated norm of the error of the truth
 
 
 def _draw(
@@ -205,6 +255,7 @@ def _draw(
     import torch
 
     from meanfluid.learning.pool import averages
+    from meanfluid.trajectories import average_velocity
 
     generator = torch.Generator().manual_seed(seed)
     x = learned.round(positions(samples, generator).numpy())
@@ -214,7 +265,12 @@ def _draw(
     def truth(x: Array, t: Array, s: Array) -> Array:
         return averages(exact, learned.field, x, t, s, **tolerances)
 
-    return _Trial(learned, truth, x, t, s, split, truth(x, t, s))
+    if exact is not None:
+        return _Trial(learned, truth, x, t, s, split, truth(x, t, s), np.full(samples, np.nan))
+    value, error = average_velocity(
+        learned.field, x, t, s, label="initial", return_error=True, **tolerances
+    )
+    return _Trial(learned, truth, x, t, s, split, value, error)
 
 
 def _by_window(trial: _Trial, edges: Array) -> dict[str, tuple[tuple[str, ...], Any]]:
@@ -227,6 +283,7 @@ def _by_window(trial: _Trial, edges: Array) -> dict[str, tuple[tuple[str, ...], 
         composed = np.where((s != t)[:, None], (first + second) / (s - t)[:, None], u)
     of = {
         "relative_error": np.linalg.norm(u - trial.truth, axis=1),
+        "exact_error": trial.doubt,
         "semigroup_defect": np.linalg.norm(u - composed, axis=1),
         "residual": np.linalg.norm(trial.learned.residual(x, t, s), axis=1),
     }
@@ -239,7 +296,8 @@ def _by_window(trial: _Trial, edges: Array) -> dict[str, tuple[tuple[str, ...], 
         data[name] = ("window",), np.array([_ratio(value[c], size[c]) for c in classes])
         data[f"total_{name}"] = (), _ratio(value, size)
     for name, source in (("max_error", "relative_error"), ("max_residual", "residual")):
-        data[name] = ("window",), np.array([of[source][c].max(initial=0) for c in classes])
+        largest = [of[source][c].max() if c.any() else np.nan for c in classes]
+        data[name] = ("window",), np.array(largest)
         data[f"total_{name}"] = (), of[source].max()
     return data
 

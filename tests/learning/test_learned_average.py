@@ -110,6 +110,21 @@ def test_a_velocity_that_cannot_be_differentiated_needs_the_free_tangent():
     material_derivative(free, X, t=T, s=S, advection=sampled(X, T))
 
 
+@pytest.mark.parametrize("by_hand", [True, False])
+def test_outputs_that_would_be_broadcast_against_the_velocity_are_refused(by_hand):
+    generator = torch.Generator().manual_seed(0)
+    features = Features([(-1.0, 1.0)] * 2, dtype=torch.float64)
+    single = MLP(features, outputs=1, width=4, depth=1, generator=generator)
+    model = AverageVelocity(affine_velocity, single if by_hand else Wrapped(single.forward))
+    message = r"network returns shape \(32, 1\) and the velocity \(32, 2\)"
+    with pytest.raises(ValueError, match=message):
+        model(X, t=T, s=S)
+    with pytest.raises(ValueError, match=message):
+        material_derivative(model, X, t=T, s=S, advection=affine_velocity(X, T))
+    model.tangent = "free"
+    assert model(X, t=T, s=S).shape == (32, 1)
+
+
 @pytest.mark.parametrize(
     "call, message",
     [

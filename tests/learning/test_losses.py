@@ -153,6 +153,51 @@ def test_empty_windows_are_plain_regression_on_the_velocity(by_hand, through):
     value.loss.backward()
 
 
+def test_gradients_at_the_default_settings_are_those_of_the_formula():
+    """Half through the derivative, weights e^(-1/4) and the inverse window, both frozen."""
+    model = learner()
+    u, derivative = material_derivative(model, X, t=T, s=S, advection=V)
+    target = V + WINDOW * (derivative / 2 + derivative.detach() / 2)
+    e = (u - target).square().sum(1) / V.square().sum(1).mean()
+    window = (S - T).abs()
+    weight = (e.detach() + 1e-10) ** -0.25 / (window / window.square().mean().sqrt())
+    expected = gradient(model, (weight * e).mean())
+    actual = gradient(model, material_loss(model, **BATCH).loss)
+    torch.testing.assert_close(actual, expected, rtol=1e-10, atol=1e-13)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("power", [0.25, 0.5, 1.0, 3.0])
+def test_without_an_offset_a_row_without_residual_has_a_finite_weight(power, dtype):
+    model = learner().to(dtype)
+    batch = {name: value.to(dtype) for name, value in BATCH.items()}
+    mean = model(**batch).detach()
+    loss = supervised_loss(model, **batch, mean=mean, power=power, offset=0.0).loss
+    assert loss == 0
+    assert gradient(model, loss).abs().max() == 0
+    model = AverageVelocity(lambda x, t: torch.ones_like(x), Wrapped(lambda x, t, s: 0 * x))
+    short = {"x": batch["x"], "t": batch["t"], "s": batch["t"]}
+    assert material_loss(model, **short, power=power, offset=0.0).loss == 0
+
+
+def test_a_scalar_is_carried_along_the_velocity_of_the_model_unless_told_otherwise():
+    """v = 1, g = x^2, mean of (x + h')^2 over h' from 0 to h: x^2 + x h + h^2 / 3."""
+
+    def height(x, t):
+        return x**2
+
+    def mean(x, t, s):
+        return x**2 + x * (s - t)[:, None] + (s - t)[:, None] ** 2 / 3
+
+    batch = BATCH | {"x": X[:, :1]}
+    uniform = AverageVelocity(lambda x, t: torch.ones_like(x), Wrapped(mean), tangent="free")
+    assert material_loss(uniform, **batch, observable=height).residual < 1e-13
+    assert material_loss(uniform, **batch, observable=height, along=height).residual > 0.1
+    unknown = AverageVelocity(None, Wrapped(mean), tangent="free")
+    carried_by_itself = material_loss(unknown, **batch, observable=height)
+    assert carried_by_itself == material_loss(uniform, **batch, observable=height, along=height)
+
+
 def test_the_eulerian_mean_is_the_same_loss_carried_along_nothing():
     eulerian = Wrapped(lambda x, t, s: affine_velocity(x, (t + s) / 2))
     model = AverageVelocity(affine_velocity, eulerian, tangent="free")
@@ -173,7 +218,7 @@ def test_an_average_of_a_scalar_needs_as_many_outputs():
         return x[:, :1]
 
     with pytest.raises(ValueError, match=r"returns shape \(48, 2\) .* \(48, 1\) is wanted"):
-        material_loss(EXACT, **BATCH, observable=height, along=affine_velocity)
+        material_loss(EXACT, **BATCH, observable=height)
 
 
 @pytest.mark.parametrize("split", [0.0, 1.0, 1.5])

@@ -114,6 +114,7 @@ def test_the_doctor_names_the_layer_that_is_unsafe(layer, sentence):
         ({"box": [(1.0, 0.0)]}, r"lower < upper, got \[\(1.0, 0.0\)\]"),
         ({"box": [(0, 1)], "periodic": [True, False]}, "one bool per coordinate, 1, got 2"),
         ({"box": [(0, 1)], "time_range": (1.0, 1.0)}, "time_range must increase"),
+        ({"box": [(0, 1)], "time_range": (0.0, 1.0), "time_period": 2.0}, "not both, got"),
         ({"box": [(0, 1)], "time_period": -1.0}, "time_period must be positive, got -1.0"),
         ({"box": [(0, 1)], "windows": (0.0, -1.0)}, r"highest\) of s - t, got \(0.0, -1.0\)"),
         ({"box": [(0, 1)], "harmonics": 0}, "harmonics must be at least 1, got 0"),

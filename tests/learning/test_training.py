@@ -12,8 +12,15 @@ import pytest
 import torch
 
 from meanfluid.errors import CheckpointError, TrainingError
-from meanfluid.learning import Cosine, LossValue, fit, material_loss, steps_within
-from tests.learning import training_run
+from meanfluid.learning import (
+    AverageVelocity,
+    Cosine,
+    LossValue,
+    fit,
+    material_loss,
+    steps_within,
+    training,
+)
 from tests.learning.training_run import STEPS, parts, run
 
 ROOT = Path(__file__).parents[2]
@@ -72,25 +79,99 @@ def test_a_killed_run_resumes_to_the_same_bits(whole, tmp_path):
 
 
 def test_ctrl_c_writes_a_checkpoint_and_is_raised(whole, tmp_path, monkeypatch):
-    calls = []
+    original = training.advance
 
-    def interrupting(x, t):
-        calls.append(1)
-        if len(calls) == 137:
+    def interrupting(*arguments, step, **options):
+        if step == 137:
             signal.raise_signal(signal.SIGINT)
-        return original(x, t)
+        return original(*arguments, step=step, **options)
 
-    original = training_run.velocity
-    monkeypatch.setattr(training_run, "velocity", interrupting)
-    interrupting.__qualname__ = original.__qualname__  # same run
+    monkeypatch.setattr(training, "advance", interrupting)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    assert 1 < len(rows(tmp_path)) < STEPS // 10
-    monkeypatch.setattr(training_run, "velocity", original)
+    assert rows(tmp_path)[-1][0] == "130"
+    monkeypatch.setattr(training, "advance", original)
     folder, *expected = whole
     assert_same_run(run(tmp_path), expected)
     assert_same_log(tmp_path, folder)
+
+
+def test_ctrl_c_that_is_ignored_stays_ignored(tmp_path):
+    """As in a process started in the background of a script."""
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        model, sampler, generator = parts()
+
+        def loss(model, **batch):
+            assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+            signal.raise_signal(signal.SIGINT)
+            return material_loss(model, **batch)
+
+        assert fit(model, loss, sampler, steps=3, generator=generator).step == 3
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+@pytest.mark.parametrize("part", ["model", "optimiser", "generator", "sums"])
+def test_a_checkpoint_that_lacks_part_of_the_state_is_refused(tmp_path, part):
+    run(tmp_path, steps=20)
+    path = tmp_path / "run.ckpt"
+    content = torch.load(path, weights_only=True)
+    del content["state"][part]
+    torch.save(content, path)
+    with pytest.raises(CheckpointError, match=rf"not hold what .*'{part}'.*resume=False"):
+        run(tmp_path, steps=20)
+
+
+def test_the_average_of_the_weights_is_the_recursion_written_out():
+    """First the weights after one step, then 0.9 of itself and 0.1 of the new ones."""
+    model, sampler, generator = parts()
+    seen = []
+
+    def loss(model, **batch):
+        seen.append([p.detach().clone() for p in model.parameters()])
+        return material_loss(model, **batch)
+
+    result = fit(model, loss, sampler, steps=3, generator=generator, ema=0.9)
+    _, first, second = seen
+    third = [p.detach() for p in model.parameters()]
+    expected = [
+        0.9 * (0.9 * a + 0.1 * b) + 0.1 * c for a, b, c in zip(first, second, third, strict=True)
+    ]
+    assert all((a - c).abs().max() > 1e-6 for a, c in zip(first, third, strict=True))
+    for mean, value in zip(result.average.parameters(), expected, strict=True):
+        torch.testing.assert_close(mean, value, rtol=1e-6, atol=1e-8)
+
+
+def test_a_velocity_with_weights_is_neither_trained_nor_saved():
+    known = torch.nn.Linear(2, 2)
+
+    class Known(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inside = known
+
+        def forward(self, x, t):
+            return self.inside(x)
+
+    model, sampler, generator = parts()
+    model = AverageVelocity(Known(), model.network)
+    before = [p.detach().clone() for p in (*known.parameters(), *model.parameters())]
+    fit(model, material_loss, sampler, steps=2, generator=generator)
+    after = [*known.parameters(), *model.parameters()]
+    moved = [not torch.equal(a, b) for a, b in zip(before, after, strict=True)]
+    assert moved == [False] * 2 + [True] * (len(moved) - 2)
+    assert not any(p is q for p in model.parameters() for q in known.parameters())
+    assert all(name.startswith("network.") for name in model.state_dict())
+
+
+def test_a_generator_on_another_device_than_the_model_is_refused():
+    """The device that holds no numbers stands for a GPU."""
+    model, sampler, generator = parts()
+    with pytest.raises(ValueError, match=r"on meta and its batch on cpu.*Generator\('meta'\)"):
+        fit(model.to("meta"), material_loss, sampler, steps=1, generator=generator)
 
 
 def test_logging_and_saving_do_not_change_the_run(whole):
@@ -137,7 +218,9 @@ def test_a_loss_that_blows_up_stops_the_run_and_keeps_the_last_checkpoint(tmp_pa
 
     model, sampler, generator = parts()
     path = tmp_path / "run.ckpt"
-    with pytest.raises(TrainingError, match=r"loss nan, .* lower the learning rate, clip"):
+    with pytest.raises(
+        TrainingError, match=r"at step 46: loss nan, .* lower the learning rate, clip"
+    ):
         fit(
             model, failing, sampler, steps=100, batch=8, generator=generator, checkpoint=path,
             checkpoint_every=20,
