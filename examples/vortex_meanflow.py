@@ -51,7 +51,7 @@ parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
 parser.add_argument(
     "--field", default="lamb_oseen_pair", choices=["lamb_oseen_pair", "double_gyre"]
 )
-parser.add_argument("--budget", type=float, default=165.0, help="seconds for the whole run")
+parser.add_argument("--budget", type=float, default=155.0, help="seconds for the whole run")
 parser.add_argument("--training", type=float, help="seconds for each learner, whatever the budget")
 parser.add_argument(
     "--arms", nargs="+", default=["identity", "supervised"], choices=["identity", "supervised"]
