@@ -81,7 +81,7 @@ def material_loss(
         Rows are weighted by 1 / (e + offset)^power, e their squared residual relative to the
         mean square of f. Power 0 is the plain mean square, 1/2 nearly a mean distance.
     window_power : float, optional
-        Rows are also weighted by 1 / |s - t|^window_power, relative to the rms window; 1 by
+        Rows are also weighted by ``1 / |s - t|**window_power``, relative to the rms window; 1 by
         default with ``tangent="exact"``, where the network is multiplied by s - t, else 0.
     grad_through_jvp : float, optional
         Share of the gradient that passes through the derivative: 0 freezes the target, 1 (or

@@ -94,8 +94,8 @@ def compare(
     positions : callable, optional
         Sampler of anchors; the box of the field's domain by default.
     samples, bins : int
-        Windows drawn, and equal classes of |s - t| up to `longest` to report them in. A class in
-        which none fell has count 0 and NaN elsewhere; without `overhang` the longest are rare.
+        Windows drawn, and equal classes of ``|s - t|`` up to `longest` to report them in. A class
+        in which none fell has count 0 and NaN elsewhere; without `overhang` the longest are rare.
     jumps : sequence of int
         Numbers of equal jumps in which the end point is reached.
     paths, nodes : int

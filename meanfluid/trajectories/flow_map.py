@@ -206,24 +206,25 @@ def trajectories(
     if on_failure == "raise":
         raise_on_failure(result.status, x)
     error = _global_error(scheme, result, offsets, field.dimension, estimate_error)
-    provenance = {
-        "field": field.name,
-        "parameters": {k: np.asarray(v).tolist() for k, v in field.parameters._asdict().items()},
-        "scheme": scheme.name,
-        "rtol": rtol,
-        "atol": atol,
-        "steps": steps,
-        "max_steps": max_steps,
-        "carried": carried,
-        "observables": list(functions),
-        "device": "cpu",
-        **_versions(),
-    }
-    return _assembled(x, offsets, result, error, evaluator, list(functions), carried, {
+    given = {
         "start": start,
         "times": end if times is None else np.asarray(times, dtype=float),
-        "provenance": provenance,
-    }, one_window=times is None)  # fmt: skip
+        "provenance": _provenance(
+            field, functions, scheme=scheme.name, rtol=rtol, atol=atol, steps=steps,
+            max_steps=max_steps, carried=carried,
+        ),
+    }  # fmt: skip
+    return _assembled(
+        x,
+        offsets,
+        result,
+        error,
+        evaluator,
+        list(functions),
+        carried,
+        given,
+        one_window=times is None,
+    )
 
 
 def _assembled(
@@ -403,6 +404,19 @@ def _walls(field: VelocityField) -> tuple[Array, Array]:
         if axis.boundary == "closed":
             lower[k], upper[k] = axis.lower, axis.upper
     return lower, upper
+
+
+def _provenance(
+    field: VelocityField, functions: Mapping[str, Observable], **settings: Any
+) -> dict[str, Any]:
+    return {
+        "field": field.name,
+        "parameters": {k: np.asarray(v).tolist() for k, v in field.parameters._asdict().items()},
+        "observables": list(functions),
+        **settings,
+        "device": "cpu",
+        **_versions(),
+    }
 
 
 @cache
