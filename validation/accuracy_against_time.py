@@ -59,7 +59,7 @@ for field in arguments.fields:
 
 # ---------------------------------------------------------------- Table
 table = markdown_table(
-    ["learner", "seconds", "steps", "relative L2 error", "by fifth of the window", "certified"],
+    ["learner", "seconds", "steps", "relative L2 error", "by fifth of the window", "certificate"],
     rows,
 )
 where = {**hardware(), "threads": str(arguments.threads or "all"), **versions(), "made": stamp()}
