@@ -229,7 +229,7 @@ def trajectories(
 
 
 def _assembled(
-    x: Array, offsets: Array, result: launch.Integrals, error: Array, evaluator: BlockEvaluator,
+    x: Array, offsets: Array, result: stepping.Output, error: Array, evaluator: BlockEvaluator,
     names: list[str], carried: bool, given: dict[str, Any], *, one_window: bool,
 ) -> Trajectories:  # fmt: skip
     """Divide integrals by durations, and name their parts."""
@@ -345,7 +345,7 @@ def _indexed_between(
 
 
 def _global_error(
-    scheme: Tableau, result: launch.Integrals, offsets: Array, dimension: int, wanted: bool
+    scheme: Tableau, result: stepping.Output, offsets: Array, dimension: int, wanted: bool
 ) -> Array:
     """Estimate the error of the displacement and of each integral, (n, times, 1 + integrals).
 

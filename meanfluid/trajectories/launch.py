@@ -7,7 +7,6 @@ queue, which balances adaptive work, and a particle's result does not depend on 
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from typing import NamedTuple
 
 import numpy as np
 
@@ -18,17 +17,6 @@ from meanfluid.trajectories import stepping
 Progress = Callable[[int, int], None]
 
 _CHUNK = 32 * LANES  # at most; the end of a chunk leaves lanes idle
-
-
-class Integrals(NamedTuple):
-    """What came of the particles: see `stepping.Output`."""
-
-    rate: Array
-    grain: Array
-    travelled: Array
-    shadow: Array
-    status: np.ndarray[tuple[int], np.dtype[np.int8]]
-    steps: np.ndarray[tuple[int, int], np.dtype[np.int64]]
 
 
 def default_threads() -> int:
@@ -46,7 +34,7 @@ def run(
     *,
     threads: int | None = None,
     progress: Progress | None = None,
-) -> Integrals:
+) -> stepping.Output:
     """Integrate all particles on CPU threads.
 
     Parameters
@@ -60,7 +48,7 @@ def run(
 
     Returns
     -------
-    Integrals
+    stepping.Output
         NaN from the output time on at which a particle failed.
     """
     count, times = len(position), offsets.shape[1]
@@ -98,4 +86,4 @@ def run(
             cancelled[0] = 1
             pool.shutdown(wait=True, cancel_futures=True)
             raise
-    return Integrals(*output)
+    return output
