@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 
 from numba import njit
 
+from meanfluid.fields.elementary import EXPREL_DERIVATIVE_SERIES
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 # Typed as the identity, so that a compiled function keeps its signature for the type checker.
@@ -110,6 +112,19 @@ def exprel(x: float) -> float:
 
 
 @_compiled
+def exprel_derivative(x: float) -> float:
+    """Derivative of `exprel`, with its limits: 1/2 at 0, infinity at infinity."""
+    if math.fabs(x) < 1.5:
+        value = 0.0
+        for n in range(len(EXPREL_DERIVATIVE_SERIES) - 1, -1, -1):
+            value = value * x + EXPREL_DERIVATIVE_SERIES[n]
+        return value
+    if x > 50.0:  # (exp(x) - exprel(x))/x, but infinity where exp overflows
+        return x if x == math.inf else math.exp(x) * (1.0 - 1.0 / x) / x
+    return (math.exp(x) - math.expm1(x) / x) / x
+
+
+@_compiled
 def log(x: float) -> float:
     """Natural logarithm of `x`."""
     return math.log(x)
@@ -131,3 +146,9 @@ def maximum(x: float, y: float) -> float:
 def minimum(x: float, y: float) -> float:
     """Smaller of `x` and `y`; NaN if either is."""
     return x if x < y or x != x else y
+
+
+@_compiled
+def where_greater(x: float, y: float, above: float, otherwise: float) -> float:
+    """`above` if `x` > `y`, else `otherwise`; NaN if `x` or `y` is."""
+    return math.nan if x != x or y != y else (above if x > y else otherwise)

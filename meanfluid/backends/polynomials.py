@@ -16,6 +16,7 @@ sin, cos       abs(x) <= 2**40               1          NaN
 tan            abs(x) <= 2**40               2          NaN
 exp            x <= 709.78 (underflows)      1          NaN
 exprel         x <= 709                      2          NaN
+its derivative x <= 709                      2          NaN
 sinh, cosh     abs(x) <= 709                 1          NaN
 tanh, atan     every x, infinities too       2
 log            normal x > 0                  1          NaN
@@ -33,15 +34,19 @@ import math
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from numba import njit, types
-from numba.extending import intrinsic
+from numba import njit
+
+from meanfluid.backends.instructions import bits as _bits
+from meanfluid.backends.instructions import float_of as _float
+from meanfluid.backends.instructions import fma as _fma
+from meanfluid.backends.instructions import polynomial as _polynomial
+from meanfluid.backends.instructions import select as _select
+from meanfluid.fields.elementary import EXPREL_DERIVATIVE_SERIES
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 # Typed as the identity, so that a compiled function keeps its signature for the type checker.
 _compiled: Callable[[Function], Function] = njit(error_model="numpy", forceinline=True)
-_gives_float: Callable[[Any], Callable[..., float]] = intrinsic
-_gives_integer: Callable[[Any], Callable[..., int]] = intrinsic
 
 pi = math.pi
 
@@ -58,6 +63,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "tan": (-_CIRCULAR_LIMIT, _CIRCULAR_LIMIT),
     "exp": (-math.inf, _EXP_LIMIT),
     "exprel": (-math.inf, _GROWTH_LIMIT),
+    "exprel_derivative": (-math.inf, _GROWTH_LIMIT),
     "sinh": (-_GROWTH_LIMIT, _GROWTH_LIMIT),
     "cosh": (-_GROWTH_LIMIT, _GROWTH_LIMIT),
     "tanh": (-math.inf, math.inf),
@@ -125,6 +131,35 @@ def exprel(x: float) -> float:
     total = lead + scale * r
     tail = _fma(scale, _exponential_tail(r, tail), scale * r - (total - lead))
     value = _select(math.fabs(x) < 2.0**-54, 1.0, (total + tail) / x)
+    return _guarded(x <= _GROWTH_LIMIT, value)
+
+
+@_compiled
+def exprel_derivative(x: float) -> float:
+    """Derivative of `exprel`, ((x - 1) exp(x) + 1)/x**2 with its limit 1/2 at 0."""
+    # Below -50 the numerator rounds to 1. It is made 2**-k times as large, not to overflow.
+    z = _select(x < -50.0, -50.0, x)
+    shifted, r, tail = _reduce_by_ln2(z)
+    lead, rest = 1.0 + r, _exponential_tail(r, tail)
+    rest = (r - (lead - 1.0)) + rest
+    power = lead + rest
+    rest = (lead - power) + rest
+    factor = z - 1.0
+    product = factor * power
+    one = _power_of_two(-shifted)
+    total = product + one
+    rest = _fma(factor, power, -product) + _fma(factor, rest, ((z - factor) - 1.0) * power)
+    larger = _select(one > math.fabs(product), one, product)
+    smaller = _select(one > math.fabs(product), product, one)
+    rest = rest + (smaller - (total - larger))
+    # Both divisions by x are rounded almost correctly; below -1e200 the result underflows.
+    divisor = _select(x < -1e200, -1e200, x)
+    inverse = 1.0 / divisor
+    once = total * inverse
+    once = _fma(_fma(-once, divisor, total) + rest, inverse, once) * _power_of_two(shifted)
+    far = once * inverse
+    far = _fma(_fma(-far, divisor, once), inverse, far)
+    value = _select(math.fabs(x) < 1.0, _polynomial(x, _EXPREL_DERIVATIVE), far)
     return _guarded(x <= _GROWTH_LIMIT, value)
 
 
@@ -243,6 +278,12 @@ def minimum(x: float, y: float) -> float:
     return _select((x < y) | (x != x), x, y)
 
 
+@_compiled
+def where_greater(x: float, y: float, above: float, otherwise: float) -> float:
+    """`above` if `x` > `y`, else `otherwise`; NaN if `x` or `y` is."""
+    return _guarded((x == x) & (y == y), _select(x > y, above, otherwise))
+
+
 # Adding it rounds to an integer, which then sits in the low bits of the sum (two's complement).
 _ROUND = 1.5 * 2.0**52
 _SIGN = -(2**63)
@@ -292,6 +333,7 @@ _ASIN = (
     0.009966597108837322, 0.0008269854096486021, 0.02450922370559689,
     -0.025740966151370843, 0.033409092192931984,
 )  # fmt: skip
+_EXPREL_DERIVATIVE = EXPREL_DERIVATIVE_SERIES[:19]  # for abs(x) < 1 the rest is below 4e-19
 
 
 @_compiled
@@ -442,58 +484,3 @@ def _with_sign_of(size: float, x: float) -> float:
 def _guarded(inside: bool, value: float) -> float:
     """`value` if `inside`, else NaN."""
     return _select(inside, value, math.nan)
-
-
-@_gives_float
-def _fma(context: Any, x: Any, y: Any, z: Any) -> Any:
-    """x*y + z with one rounding."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.fma(*arguments)
-
-    return types.float64(types.float64, types.float64, types.float64), generate
-
-
-@_gives_float
-def _polynomial(context: Any, x: Any, coefficients: Any) -> Any:
-    """Polynomial by Horner's rule, unrolled; the coefficients start with the constant."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        variable, packed = arguments
-        terms = [builder.extract_value(packed, j) for j in range(coefficients.count)]
-        value = terms.pop()
-        while terms:
-            value = builder.fma(value, variable, terms.pop())
-        return value
-
-    return types.float64(types.float64, coefficients), generate
-
-
-@_gives_float
-def _select(context: Any, condition: Any, x: Any, y: Any) -> Any:
-    """`x` if `condition`, else `y`, without a branch."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.select(*arguments)
-
-    return types.float64(types.boolean, types.float64, types.float64), generate
-
-
-@_gives_integer
-def _bits(context: Any, x: Any) -> Any:
-    """The bits of a float64 as an integer."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], context.get_value_type(types.int64))
-
-    return types.int64(types.float64), generate
-
-
-@_gives_float
-def _float(context: Any, x: Any) -> Any:
-    """The float64 with the bits of an integer."""
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], context.get_value_type(types.float64))
-
-    return types.float64(types.int64), generate

@@ -242,8 +242,23 @@ def heyoka_functions(heyoka: Any) -> Any:
         large = heyoka.select(near, expression(1.0), x)
         return heyoka.select(near, series, heyoka.expm1(large) / large)
 
+    def exprel_derivative(x: Any) -> Any:
+        near = heyoka.lt(x * x, 1.0)
+        series = expression(0.0)
+        for n in range(_EXPREL_DEGREE, -1, -1):
+            coefficient = np.longdouble(1) / (math.factorial(n) * (n + 2))
+            series = series * x + heyoka.expression(coefficient)
+        large = heyoka.select(near, expression(1.0), x)
+        quotient = (heyoka.exp(large) - heyoka.expm1(large) / large) / large
+        return heyoka.select(near, series, quotient)
+
+    def where_greater(x: Any, y: Any, above: Any, otherwise: Any) -> Any:
+        return heyoka.select(heyoka.gt(x, y), above, otherwise)
+
     functions: dict[str, Callable[..., Any]] = {
         "exprel": exprel,
+        "exprel_derivative": exprel_derivative,
+        "where_greater": where_greater,
         "maximum": lambda x, y: heyoka.select(heyoka.gte(x, y), x, y),
         "minimum": lambda x, y: heyoka.select(heyoka.lte(x, y), x, y),
     }

@@ -165,11 +165,18 @@ def _upright(name: str) -> str:
 def sympy_functions() -> Any:
     """Return the functions of a body for sympy expressions."""
     sympy = _sympy()
-    names = {"maximum": "Max", "minimum": "Min"}
+    exprel = _exprel_class()
+    own = {
+        "exprel": exprel,
+        "exprel_derivative": lambda x: exprel(x, 1),
+        "maximum": sympy.Max,
+        "minimum": sympy.Min,
+        "where_greater": lambda x, y, above, otherwise: sympy.Piecewise(
+            (above, sympy.Gt(x, y)), (otherwise, True)
+        ),
+    }
     return SimpleNamespace(
-        pi=sympy.pi,
-        exprel=_exprel_class(),
-        **{name: getattr(sympy, names.get(name, name)) for name in FUNCTIONS if name != "exprel"},
+        pi=sympy.pi, **{name: own.get(name) or getattr(sympy, name) for name in FUNCTIONS}
     )
 
 

@@ -13,7 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from meanfluid.fields.elementary import FUNCTIONS, Elementary
+from meanfluid.fields.elementary import (
+    EXPREL_DERIVATIVE_SERIES,
+    FUNCTIONS,
+    Elementary,
+    numpy_functions,
+)
+from meanfluid.fields.samples import GEOMETRY, SampleAxis, Samples
+from meanfluid.fields.splines import WEIGHTS
 from meanfluid.fields.velocity_field import VelocityField
 
 _LARGEST_TEMPORARY = 2**22  # elements of (modes, points) that one chunk of a modal sum may hold
@@ -37,6 +44,10 @@ class TensorVelocity:
         self._device = None if device is None else torch.device(device)
         self._numbers = None if field.modal else _record(field, map(float, field.parameters))
         self._table = torch.tensor(field.table).to(device=self._device, dtype=dtype)
+        self._coefficients: Tensor | None = None
+        if field.samples is not None:
+            nodes = torch.tensor(field.samples.flat).reshape(-1, self.dimension)
+            self._coefficients = nodes.to(device=self._device, dtype=dtype)
 
     def __repr__(self) -> str:
         return f"torch_velocity({self.field.name})"
@@ -55,12 +66,33 @@ class TensorVelocity:
         time = torch.as_tensor(t, dtype=place.dtype, device=place.device)
         _check_time(time, x)
         columns = place.unbind(-1)
-        velocity = (
-            self._sum_of_modes(time, columns)
-            if self._numbers is None
-            else _stacked(self.field.body(tensor_functions, self._numbers, time, *columns), columns)
-        )
+        if self.field.samples is not None:
+            velocity = self._interpolated(self.field.samples, time, columns)
+        elif self._numbers is None:
+            velocity = self._sum_of_modes(time, columns)
+        else:
+            parts = self.field.body(tensor_functions, self._numbers, time, *columns)
+            velocity = _stacked(parts, columns)
         return velocity.to(device=x.device, dtype=x.dtype)
+
+    def _interpolated(self, samples: Samples, time: Tensor, columns: tuple[Tensor, ...]) -> Tensor:
+        """Gather the stencil of each point and contract it, the first axis first."""
+        assert self._coefficients is not None
+        points = columns[0]
+        placed = [time.expand(points.shape), *columns] if samples.unsteady else list(columns)
+        nodes: Tensor = torch.zeros((), dtype=torch.long, device=points.device)
+        weights: list[Tensor] = []
+        for axis, x in zip(samples.axes, placed, strict=True):
+            cell, u = _cell(axis, x)
+            stencil = cell[..., None] + torch.arange(axis.degree + 1, device=points.device)
+            nodes = nodes[..., None] * (axis.cells + axis.degree)
+            nodes = nodes + stencil.reshape(points.shape + (1,) * len(weights) + (-1,))
+            weights.append(torch.stack(WEIGHTS[axis.degree](u), dim=-1))
+        values = self._coefficients.to(device=points.device)[nodes].to(points.dtype)
+        for w in weights:
+            w = w.reshape(w.shape + (1,) * (values.ndim - w.ndim))
+            values = (w * values).sum(points.ndim)
+        return values
 
     def _sum_of_modes(self, time: Tensor, columns: tuple[Tensor, ...]) -> Tensor:
         points = columns[0]
@@ -88,10 +120,12 @@ def torch_velocity(
     Parameters
     ----------
     field : VelocityField
-        A modal field is summed over its modes by broadcasting, in chunks if there are many.
+        A modal field is summed over its modes by broadcasting, in chunks if there are many. A
+        sampled field is NaN where it has no data.
     dtype, device : optional
         Precision and place of the arithmetic; by default those of `x`. Naming them places the
-        modes of a modal field once and for all instead of at every call.
+        modes of a modal field, or the coefficients of a sampled one, once and for all instead of
+        at every call.
 
     Returns
     -------
@@ -113,6 +147,18 @@ def torch_velocity(
     tensor([[-1.,  2.]])
     """
     return TensorVelocity(field, dtype, device)
+
+
+def _cell(axis: SampleAxis, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Index of the cell that holds each x, and the fraction of it, NaN where there is none."""
+    scaled = (x - axis.lower) * axis.geometry[GEOMETRY.index("inverse_spacing")]
+    if axis.periodic:
+        whole = torch.floor(scaled)
+        index = torch.remainder(whole, axis.cells)
+    else:
+        scaled = torch.where((x >= axis.lower) & (x <= axis.upper), scaled, math.nan)
+        whole = index = torch.floor(scaled).clamp(0, axis.cells - 1)
+    return torch.nan_to_num(index).long(), scaled - whole
 
 
 def _record(field: VelocityField, values: Any) -> Any:
@@ -153,6 +199,33 @@ def _exprel(x: Tensor) -> Tensor:
 _EXPREL_SERIES = tuple(1 / math.factorial(n + 1) for n in range(20))
 
 
+def _exprel_derivative(x: Tensor) -> Tensor:
+    # As above, with the range on which the closed form cancels.
+    near = x.abs() < 1.5
+    small = torch.where(near, x, 0.0)
+    series = torch.full_like(small, EXPREL_DERIVATIVE_SERIES[-1])
+    for coefficient in EXPREL_DERIVATIVE_SERIES[-2::-1]:
+        series = series * small + coefficient
+    large = torch.where(near, 1.5, x)
+    closed = (torch.exp(large) - torch.expm1(large) / large) / large
+    return torch.where(near, series, closed)
+
+
+def _number_exprel_derivative(x: float) -> float:
+    return float(numpy_functions.exprel_derivative(x))
+
+
+def _where_greater(x: Any, y: Any, above: Any, otherwise: Any) -> Any:
+    like = next((a for a in (x, y, above, otherwise) if isinstance(a, Tensor)), None)
+    if like is None:
+        return math.nan if math.isnan(x) or math.isnan(y) else (above if x > y else otherwise)
+    x, y, above, otherwise = (
+        a if isinstance(a, Tensor) else torch.full_like(like, a) for a in (x, y, above, otherwise)
+    )
+    chosen = torch.where(x > y, above, otherwise)
+    return torch.where(x.isnan() | y.isnan(), math.nan, chosen)
+
+
 def _number_exprel(x: float) -> float:
     return math.expm1(x) / x if x else 1.0
 
@@ -189,6 +262,8 @@ def _functions() -> Any:
     functions = SimpleNamespace(
         pi=math.pi,
         exprel=_unary(_exprel, _number_exprel),
+        exprel_derivative=_unary(_exprel_derivative, _number_exprel_derivative),
+        where_greater=_where_greater,
         atan2=_binary(torch.atan2, math.atan2),
         maximum=_binary(torch.maximum, _number_maximum),
         minimum=_binary(torch.minimum, _number_minimum),

@@ -20,15 +20,18 @@ pytestmark = pytest.mark.skipif(
 
 BOUND = {  # ulps, as the module states them
     "sin": 1.0, "cos": 1.0, "tan": 2.0, "log": 1.0, "sqrt": 0.5,
-    "exp": 1.0, "exprel": 2.0, "sinh": 1.0, "cosh": 1.0, "tanh": 2.0,
+    "exp": 1.0, "exprel": 2.0, "exprel_derivative": 2.0, "sinh": 1.0, "cosh": 1.0, "tanh": 2.0,
     "asin": 2.0, "acos": 2.0, "atan": 2.0,
 }  # fmt: skip
 CIRCULAR = ("sin", "cos", "tan")
-PAIRS = ("maximum", "minimum", "atan2")
+PAIRS = ("maximum", "minimum", "atan2", "where_greater")
 BY_LIBM = ("asinh", "acosh", "atanh")
 
-TRUTH = {name: getattr(mpmath, name) for name in BOUND if name != "exprel"}
+TRUTH = {name: getattr(mpmath, name) for name in BOUND if not name.startswith("exprel")}
 TRUTH["exprel"] = lambda x: mpmath.expm1(x) / x if x else mpmath.mpf(1)
+TRUTH["exprel_derivative"] = lambda x: (
+    mpmath.hyp1f1(2, 3, x) / 2 if abs(x) < 1 else ((x - 1) * mpmath.exp(x) + 1) / x**2
+)
 
 _LOOPS = {}
 
@@ -46,7 +49,13 @@ def loop_of(name):
             for j in range(x.size):
                 out[j] = function(x[j], y[j])
 
+        def choice_loop(x, y, out):
+            for j in range(x.size):
+                out[j] = function(x[j], y[j], x[j] + y[j], x[j] * y[j])
+
         source, count = (pair_loop, 3) if name in PAIRS else (loop, 2)
+        if name == "where_greater":
+            source = choice_loop
         signature = numba.void(*[numba.float64[::1]] * count)
         _LOOPS[name] = numba.njit(signature, error_model="numpy")(source)
     return _LOOPS[name]
@@ -116,6 +125,7 @@ def hard_points(name):
         seams = np.tan(np.array([np.pi / 8, np.pi / 4, 3 * np.pi / 8]))
         points += [with_neighbours(seams), with_neighbours(-seams), 10.0 ** np.arange(1, 300)]
     elif name != "sqrt":
+        points += [with_neighbours([1.0, -1.0, -50.0]), -(10.0 ** np.arange(1, 300, 7))]
         seams = np.log(2) * (np.arange(-1074, 1024) + 0.5)
         points += [with_neighbours(seams[(seams > low) & (seams < high)]), seams[:60]]
     kept = np.concatenate(points)
@@ -191,7 +201,7 @@ def test_the_sign_of_zero_is_kept(name):
 
 
 def test_the_limits_are_exact():
-    assert polynomials.exprel(0.0) == 1.0
+    assert polynomials.exprel(0.0) == 1.0 and polynomials.exprel_derivative(0.0) == 0.5
     assert polynomials.exp(0.0) == polynomials.cos(0.0) == polynomials.cosh(0.0) == 1.0
     assert polynomials.log(1.0) == 0.0
     assert polynomials.exp(-math.inf) == polynomials.exp(-1e300) == 0.0
@@ -224,7 +234,7 @@ def test_a_loop_becomes_vector_instructions_without_a_call(name):
     assembly = loop_of(name).inspect_asm(signature)
     body = re.split(r"\n_?[A-Za-z_]\S*:", assembly.split(f"\n{symbol}:")[1])[0]
     packed = re.findall(r"\tv?(?:mul|add|sub|div|sqrt|cmp|fn?m(?:add|sub)\d*)\w*pd\t", body)
-    fewest = 1 if name in ("sqrt", "maximum", "minimum") else 10
+    fewest = 1 if name in ("sqrt", "maximum", "minimum", "where_greater") else 10
     assert len(packed) >= fewest, body
     assert not re.findall(r"\tcall\w*\t.*", body)
 
@@ -274,6 +284,15 @@ def test_the_larger_and_the_smaller_carry_nan(namespace, name, larger):
 
 
 @pytest.mark.parametrize("namespace", [polynomials, libm])
+def test_a_choice_takes_one_side_whole_and_carries_nan(namespace):
+    choose, inf, nan = namespace.where_greater, math.inf, math.nan
+    assert (choose(2.0, 1.0, 3.0, nan), choose(1.0, 2.0, inf, 4.0)) == (3.0, 4.0)
+    assert choose(1.0, 1.0, 3.0, 4.0) == choose(0.0, -0.0, 3.0, 4.0) == 4.0
+    assert choose(inf, -inf, 3.0, 4.0) == 3.0
+    assert math.isnan(choose(nan, 1.0, 3.0, 4.0)) and math.isnan(choose(1.0, nan, 3.0, 4.0))
+
+
+@pytest.mark.parametrize("namespace", [polynomials, libm])
 def test_a_module_serves_as_the_namespace_of_a_body(namespace):
     @numba.njit(error_model="numpy")
     def body(m, x, y):
@@ -299,7 +318,8 @@ LIBM_POINTS = [0.0, -0.0, 1e-310, 1e-9, 0.25, -0.5, 0.875, 1.0, -1.0, 2.5, -30.0
 
 @pytest.mark.parametrize("name", [*BOUND, *BY_LIBM])
 def test_libm_agrees_with_the_standard_library(name):
-    trusted = scipy.special.exprel if name == "exprel" else getattr(math, name)
+    special = {"exprel": scipy.special.exprel, "exprel_derivative": TRUTH["exprel_derivative"]}
+    trusted = special.get(name) or getattr(math, name)
     for x in LIBM_POINTS:
         try:
             expected = float(trusted(x))
@@ -310,6 +330,16 @@ def test_libm_agrees_with_the_standard_library(name):
         assert math.copysign(1.0, value) == math.copysign(1.0, expected), x
 
 
+def test_the_derivative_of_exprel_by_libm_is_within_four_ulps():
+    seams = with_neighbours([1.5, -1.5, 50.0])
+    points = np.concatenate([seams, dense_points("exprel_derivative", seed=5, count=1000)])
+    with mpmath.workprec(160):
+        for x in points.tolist():
+            exact = TRUTH["exprel_derivative"](mpmath.mpf(x))
+            error = abs(mpmath.mpf(libm.exprel_derivative(x)) - exact)
+            assert error <= 4 * mpmath.mpf(float(np.spacing(float(exact)))), x
+
+
 def test_libm_follows_ieee_where_the_standard_library_raises():
     assert libm.exp(1000.0) == libm.exprel(1000.0) == libm.cosh(1000.0) == math.inf
     assert libm.sinh(-1000.0) == libm.log(0.0) == libm.atanh(-1.0) == -math.inf
@@ -318,6 +348,8 @@ def test_libm_follows_ieee_where_the_standard_library_raises():
     assert all(math.isnan(value) for value in undefined)
     assert libm.exprel(math.inf) == math.inf and libm.exprel(-math.inf) == 0.0
     assert libm.exprel(0.0) == libm.exprel(-0.0) == 1.0
+    assert libm.exprel_derivative(math.inf) == libm.exprel_derivative(1000.0) == math.inf
+    assert libm.exprel_derivative(-math.inf) == 0.0 and libm.exprel_derivative(0.0) == 0.5
     assert libm.atan2(0.0, -1.0) == math.pi and libm.atan2(-0.0, -1.0) == -math.pi
 
 

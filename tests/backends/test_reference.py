@@ -171,6 +171,22 @@ def test_exprel_is_integrated_through_zero():
     assert slope == pytest.approx(math.exp(3), rel=1e-13)
 
 
+def test_the_derivative_of_exprel_integrates_to_exprel():
+    """Along x = t from -3 to 3, through 0."""
+    field = on_a_line(lambda m, p, t, x: (1.0,))
+    _, found = reference_flow_map(
+        field, [[-3.0]], -3.0, 3.0, observables=[lambda m, p, t, x: m.exprel_derivative(x)]
+    )
+    exact = math.expm1(3) / 3 - math.expm1(-3) / -3
+    assert found[0, 0] == pytest.approx(exact, rel=1e-14)
+
+
+def test_a_choice_is_made_between_two_velocities():
+    field = on_a_line(lambda m, p, t, x: (m.where_greater(x, 0.0, x, -1.0),))
+    found = reference_flow_map(field, [[-5.0], [1.5]], 0.0, 0.5)
+    np.testing.assert_allclose(found, [[-5.5], [1.5 * math.exp(0.5)]], rtol=1e-15)
+
+
 def test_maximum_and_minimum_choose_their_branch():
     field = on_a_line(lambda m, p, t, x: (m.maximum(m.minimum(x, 2.0), 1.0),))
     found = reference_flow_map(field, [[-5.0], [1.1], [3.0]], 0.0, 0.5)

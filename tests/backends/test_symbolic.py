@@ -176,6 +176,15 @@ def test_exprel_evaluates_to_any_number_of_digits(order):
     assert sympy.simplify(derivative.rewrite(sympy.exp) - quotient) == 0
 
 
+def test_the_derivative_of_exprel_and_choices_are_formulas():
+    m, x = symbolic.sympy_functions(), sympy.Symbol("x", real=True)
+    assert m.exprel_derivative(x) == m.exprel(x).diff(x)
+    assert m.exprel_derivative(sympy.Integer(0)) == sympy.Rational(1, 2)
+    choice = m.where_greater(x, 1, x**2, 3 * x)
+    assert [choice.subs(x, place) for place in (2, 1, 0)] == [4, 3, 0]
+    assert choice.diff(x).subs(x, 2) == 4
+
+
 def test_exprel_has_a_form_in_latex():
     exprel, x = symbolic.sympy_functions().exprel, sympy.Symbol("x")
     assert sympy.latex(exprel(x)) == r"\operatorname{exprel}\left(x\right)"

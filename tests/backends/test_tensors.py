@@ -74,11 +74,35 @@ def test_exprel_of_nan_and_of_large_arguments_is_what_it_should_be():
     assert found[1:].tolist() == [0.0, 1e-300]
 
 
+@pytest.mark.parametrize("order, ulps", [(0, 4), (1, 10)])
+def test_the_derivative_of_exprel_is_accurate_everywhere_and_differentiable(order, ulps):
+    function = tensor_functions.exprel_derivative
+    for _ in range(order):
+        function = grad(function)
+    x = torch.tensor((*EXPREL_POINTS, -1.499, 1.499, -1.501, 1.501), dtype=torch.float64)
+    found = vmap(function)(x).tolist()
+    exact = [exact_exprel_derivative(order + 1, x_i) for x_i in x.tolist()]
+    error = [float(abs(f / e - 1)) for f, e in zip(found, exact, strict=True)]
+    assert max(error) <= ulps * torch.finfo(torch.float64).eps, error
+
+
+def test_a_choice_takes_one_side_whole_and_carries_nan():
+    choose = tensor_functions.where_greater
+    x, y = torch.tensor([2.0, 1.0, 1.0, math.nan]), torch.tensor([1.0, 2.0, 1.0, 0.0])
+    found = choose(x, y, 3.0, torch.tensor([math.inf, 4.0, 5.0, 6.0]))
+    np.testing.assert_array_equal(found.numpy(), [3.0, 4.0, 5.0, math.nan])
+    assert choose(2.0, 1.0, 3.0, 4.0) == 3.0 and choose(1.0, 1.0, 3.0, 4.0) == 4.0
+    assert math.isnan(choose(1.0, math.nan, 3.0, 4.0))
+
+
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_functions_take_numbers_and_tensors_together(name):
     function = getattr(tensor_functions, name)
-    values = (1.25, 0.5) if name in ("atan2", "maximum", "minimum", "acosh") else (0.5, 1.25)
-    values = values if name in ("atan2", "maximum", "minimum") else values[:1]
+    pairs = ("atan2", "maximum", "minimum")
+    values: tuple[float, ...] = (1.25, 0.5) if name in (*pairs, "acosh") else (0.5, 1.25)
+    values = values if name in pairs else values[:1]
+    if name == "where_greater":
+        values = (1.25, 0.5, 0.75, 0.25)
     expected = float(getattr(numpy_functions, name)(*values))
     of_numbers = function(*values)
     assert isinstance(of_numbers, float)
