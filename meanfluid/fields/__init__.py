@@ -1,11 +1,14 @@
 """The catalogue of velocity fields, one line per field."""
 
+from meanfluid.fields.datasets import from_xarray as from_xarray
 from meanfluid.fields.modal import gaussian_spectrum as gaussian_spectrum
 from meanfluid.fields.modal import kinematic_simulation as kinematic_simulation
 from meanfluid.fields.modal import lamb_oseen_pair as lamb_oseen_pair
 from meanfluid.fields.modal import power_law as power_law
 from meanfluid.fields.modal import von_karman_pao as von_karman_pao
 from meanfluid.fields.modal import vortex_dipole as vortex_dipole
+from meanfluid.fields.sampled import coarsened as coarsened
+from meanfluid.fields.sampled import sampled as sampled
 from meanfluid.fields.steady import abc_flow as abc_flow
 from meanfluid.fields.steady import gaussian_vortex as gaussian_vortex
 from meanfluid.fields.steady import linear_flow as linear_flow

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from meanfluid.fields.elementary import numpy_functions
+from meanfluid.fields.samples import Samples
 
 Array = NDArray[np.float64]
 Body = Callable[..., tuple[Any, ...]]
@@ -32,22 +33,23 @@ class Axis:
     ----------
     lower, upper : float, length
         The interval that is usually looked at (and sampled).
-    boundary : "open", "periodic" or "closed"
+    boundary : "open", "periodic", "closed" or "wall"
         Whether the formula goes on to hold beyond the interval, repeats itself with period
         ``upper - lower``, or means nothing there, so that a trajectory ends that is found
-        outside after a step.
+        outside after a step. A wall is an end through which nothing flows: the velocity across it
+        is zero.
     """
 
     lower: float
     upper: float
-    boundary: Literal["open", "periodic", "closed"] = "open"
+    boundary: Literal["open", "periodic", "closed", "wall"] = "open"
 
     def __post_init__(self) -> None:
         if not self.lower < self.upper:
             raise ValueError(f"an axis needs lower < upper, got {self.lower} and {self.upper}")
-        if self.boundary not in ("open", "periodic", "closed"):
+        if self.boundary not in ("open", "periodic", "closed", "wall"):
             raise ValueError(
-                f'boundary must be "open", "periodic" or "closed", got {self.boundary!r}'
+                f'boundary must be "open", "periodic", "closed" or "wall", got {self.boundary!r}'
             )
         if self.boundary == "periodic" and not math.isfinite(self.upper - self.lower):
             raise ValueError(f"a periodic axis needs a finite period, got {self}")
@@ -80,6 +82,9 @@ class VelocityField:
         in closed form; positions are unwrapped on periodic axes.
     iterative : bool
         The body iterates to solve an implicit equation, so its symbolic form is not useful.
+    samples : Samples, optional
+        Of a sampled field, whose velocity is interpolated; its body is never called. Such fields
+        are made by `meanfluid.fields.sampled` and `from_xarray`.
 
     Raises
     ------
@@ -111,6 +116,7 @@ class VelocityField:
     divergence_free: bool | None = None
     exact_flow_map: ExactFlowMap | None = None
     iterative: bool = False
+    samples: Samples | None = None
 
     def __post_init__(self) -> None:
         if not callable(self.body):
@@ -133,7 +139,12 @@ class VelocityField:
 
     @property
     def table(self) -> Array:
-        """Parameters as float64 (rows, parameters): one row, or one per mode."""
+        """Parameters as float64 (rows, parameters): one row, or one per mode.
+
+        Of a sampled field, the geometry of its grid: see `Samples.table`.
+        """
+        if self.samples is not None:
+            return self.samples.table
         return _parameter_table(self.parameters)
 
     @property
@@ -152,6 +163,7 @@ class VelocityField:
         Returns
         -------
         (n, dimension), length / time
+            NaN where a sampled field has no data.
 
         Raises
         ------
@@ -172,6 +184,8 @@ class VelocityField:
                 f"time must be a number or have shape ({len(position)},), got {np.shape(time)}"
             )
         t = np.broadcast_to(np.asarray(time, dtype=float), position.shape[:1])
+        if self.samples is not None:
+            return self.samples.velocity(t, position)
         columns = position.T
         p = self.parameters
         if self.modal:  # modes along a leading axis, summed below
@@ -205,8 +219,10 @@ class VelocityField:
         ------
         ValueError
             If the field has a period or a range of time, which may depend on the parameters:
-            make such a field anew.
+            make such a field anew. If it is sampled, for then it has no parameters.
         """
+        if self.samples is not None:
+            raise ValueError(f"{self.name} is a sampled field and has no parameters")
         periodic = any(axis.boundary == "periodic" for axis in self.domain or ())
         if periodic or self.time_range != (-math.inf, math.inf):
             raise ValueError(

@@ -122,7 +122,7 @@ def test_positions_of_the_wrong_shape_are_refused(shape):
     [
         ((1.0, 1.0), "an axis needs lower < upper, got 1.0 and 1.0"),
         ((0.0, math.nan), "an axis needs lower < upper, got 0.0 and nan"),
-        ((0.0, 1.0, "cyclic"), '"open", "periodic" or "closed", got \'cyclic\''),
+        ((0.0, 1.0, "cyclic"), '"open", "periodic", "closed" or "wall", got \'cyclic\''),
     ],
 )
 def test_impossible_axes_are_refused(arguments, message):
@@ -164,6 +164,21 @@ def test_the_vocabulary_is_complete_and_exprel_has_its_limit():
     x = np.array([0.0, 1e-300, -1e-9, 1.0, -50.0])
     expected = [1.0, 1.0, 1 - 0.5e-9, math.e - 1, (1 - math.exp(-50)) / 50]
     np.testing.assert_allclose(numpy_functions.exprel(x), expected, rtol=2e-16)
+
+
+def test_the_derivative_of_exprel_has_its_limit():
+    x = np.array([0.0, 1e-300, 1.0, -50.0])
+    expected = [0.5, 0.5, 1.0, (1 - 51 * math.exp(-50)) / 2500]
+    np.testing.assert_allclose(numpy_functions.exprel_derivative(x), expected, rtol=1e-15)
+    x = np.array([-1.4999, -1.5, 1.4999, 1.5, 20.0])
+    by_parts = (np.exp(x) - (np.exp(x) - 1) / x) / x
+    np.testing.assert_allclose(numpy_functions.exprel_derivative(x), by_parts, rtol=2e-15)
+
+
+def test_a_choice_takes_one_side_whole_and_carries_nan():
+    x, y = np.array([2.0, 1.0, 1.0, math.nan]), np.array([1.0, 2.0, 1.0, 0.0])
+    found = numpy_functions.where_greater(x, y, 3.0, [math.inf, 4.0, 5.0, 6.0])
+    np.testing.assert_array_equal(found, [3.0, 4.0, 5.0, math.nan])
 
 
 def test_maximum_carries_nan():
