@@ -19,7 +19,9 @@ from meanfluid.errors import TrajectoryError as TrajectoryError
 from meanfluid.fields import Axis as Axis
 from meanfluid.fields import VelocityField as VelocityField
 from meanfluid.means import eulerian_mean as eulerian_mean
+from meanfluid.means import ftle as ftle
 from meanfluid.means import lagrangian_mean as lagrangian_mean
+from meanfluid.means import lavd as lavd
 from meanfluid.reporting.compare import compare as compare
 from meanfluid.trajectories import Status as Status
 from meanfluid.trajectories import Tableau as Tableau

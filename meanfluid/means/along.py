@@ -11,10 +11,11 @@ from typing import Any, Literal
 
 from numpy.typing import ArrayLike
 
-from meanfluid.backends.compiled import Observable
+from meanfluid.backends.bodies import Observable
 from meanfluid.fields.velocity_field import Array, VelocityField
 from meanfluid.trajectories.checks import refuse_options_of_trajectories
-from meanfluid.trajectories.flow_map import Trajectories, trajectories
+from meanfluid.trajectories.flow_map import trajectories
+from meanfluid.trajectories.results import Trajectories
 
 
 def lagrangian_mean(

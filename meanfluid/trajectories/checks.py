@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from meanfluid.fields.velocity_field import Array, VelocityField
+from meanfluid.trajectories.problem import Settings
 from meanfluid.trajectories.tableaux import Tableau
 
 
@@ -112,21 +113,14 @@ def checked_time_range(field: VelocityField, name: str, time: Array) -> None:
 
 def refuse_options_of_trajectories(options: dict[str, Any]) -> None:
     """Refuse, at the doors that pass options on, those that would change what is asked for."""
-    for name in ("times", "observables", "carried"):
+    for name in ("times", "observables", "weights", "carried", "gradient", "interpolation_error"):
         if name in options:
             raise ValueError(f"{name}= belongs to meanfluid.trajectories")
 
 
-def checked_options(
-    rtol: float,
-    atol: float,
-    scheme: Tableau,
-    steps: int | None,
-    max_steps: int,
-    on_failure: str,
-    threads: int | None,
-) -> None:
+def checked_options(settings: Settings, on_failure: str, threads: int | None) -> None:
     """Refuse tolerances, schemes and numbers that cannot work."""
+    rtol, atol, scheme, steps = settings.rtol, settings.atol, settings.scheme, settings.steps
     if not isinstance(scheme, Tableau):
         raise TypeError(
             f"scheme must be a Tableau such as meanfluid.dop853, got {type(scheme).__name__}"
@@ -141,10 +135,16 @@ def checked_options(
             f"{scheme.name} has no embedded error estimate: pass steps= for equal steps, or "
             "choose dop853, vern7 or tsit5"
         )
-    for name, number in (("steps", steps), ("max_steps", max_steps), ("threads", threads)):
+    numbers = (("steps", steps), ("max_steps", settings.max_steps), ("threads", threads))
+    for name, number in numbers:
         optional = number is None and name != "max_steps"
         whole = isinstance(number, int | np.integer) and not isinstance(number, bool)
         if not optional and not (whole and number is not None and number > 0):
             raise ValueError(f"{name} must be a positive integer, got {number!r}")
     if on_failure not in ("raise", "mark"):
         raise ValueError(f'on_failure must be "raise" or "mark", got {on_failure!r}')
+    if settings.out_of_domain not in ("raise", "mark", "clamp", "reflect"):
+        raise ValueError(
+            'out_of_domain must be "raise", "mark", "clamp" or "reflect", got '
+            f"{settings.out_of_domain!r}"
+        )

@@ -20,7 +20,7 @@ class Status(IntEnum):
 
 _SENTENCES = {
     Status.OUT_OF_DOMAIN: "left the domain of the field; move the particles, shorten the window, "
-    "or declare the axis open or periodic",
+    'choose out_of_domain="clamp" or "reflect", or declare the axis open or periodic',
     Status.NOT_FINITE: "met a velocity or observable that is not finite; is there a singularity on "
     "the way?",
     Status.MAX_STEPS: "needed more steps than max_steps; raise max_steps, loosen rtol, or shorten "
@@ -30,9 +30,21 @@ _SENTENCES = {
 }
 
 
-def raise_on_failure(status: NDArray[np.int8], position: NDArray[np.float64]) -> None:
-    """Raise a `TrajectoryError` that counts the failures and names the first, if there are any."""
-    failed = np.flatnonzero(status)
+def raise_on_failure(
+    status: NDArray[np.int8],
+    position: NDArray[np.float64],
+    on_failure: str = "raise",
+    out_of_domain: str = "raise",
+) -> None:
+    """Raise a `TrajectoryError` that counts the failures and names the first, if there are any.
+
+    Leaving the domain counts if `out_of_domain` is "raise", any other failure if `on_failure` is.
+    """
+    left = status == Status.OUT_OF_DOMAIN
+    counted = (status != Status.OK) & ~left if on_failure == "raise" else np.zeros_like(left)
+    if out_of_domain == "raise":
+        counted |= left
+    failed = np.flatnonzero(counted)
     if failed.size == 0:
         return
     first = failed[0]

@@ -10,17 +10,18 @@ is one number for one trajectory; `label` says which position of the trajectory 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import version
+from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from meanfluid.backends.compiled import BlockEvaluator, Observable, block_evaluator
+from meanfluid.backends.bodies import Observable
+from meanfluid.backends.compiled import block_evaluator
+from meanfluid.fields.sampled import coarsened
 from meanfluid.fields.velocity_field import Array, VelocityField
-from meanfluid.trajectories import launch, stepping
+from meanfluid.trajectories import launch
 from meanfluid.trajectories.checks import (
     checked_field,
     checked_options,
@@ -31,61 +32,16 @@ from meanfluid.trajectories.checks import (
     refuse_options_of_trajectories,
 )
 from meanfluid.trajectories.control import raise_on_failure
+from meanfluid.trajectories.problem import OutOfDomain, Settings, assembled
+from meanfluid.trajectories.results import Trajectories, difference, provenance, reported
 from meanfluid.trajectories.tableaux import Tableau, dop853
+from meanfluid.trajectories.weights import Weight, normalised, weighted_observables
 
 Label = Literal["initial", "final"]
 OnFailure = Literal["raise", "mark"]
 Observables = Mapping[str, Observable] | Sequence[Observable]
 
-
-_STRAY = 0.15  # part of the shadow's largest distance so far that bounds the error from below
-_CENTRE = 0.8  # over the catalogue the plain quotient is 1.2 times the error in the median
-
-
-@dataclass(frozen=True, eq=False)
-class Trajectories:
-    """Where particles went, and what they met on the way.
-
-    With ``times=`` given, arrays have an axis of times after the axis of particles.
-
-    Attributes
-    ----------
-    position : (n[, times], dimension), length
-        At `end`, or at each of the times; unwrapped on periodic axes.
-    displacement : (n[, times], dimension), length
-        From the position at `start`.
-    average_velocity : (n[, times], dimension), length / time
-        Over the window from `start`, labelled by the position at `start`.
-    error : (n[, times]), length
-        Estimate of the global error of `displacement` (Euclidean norm).
-    average_velocity_error : (n[, times]), length / time
-    means : dict of (n[, times][, size])
-        Mean of each observable over the window, labelled by the position at `start`.
-    mean_errors : dict of the same shapes
-        Estimate of the global error of each mean.
-    status : (n,) int8
-        See `meanfluid.Status`; 0 is OK. Where it is not, the arrays hold NaN from the output
-        time on at which the particle failed.
-    steps : (n, 2) int
-        Accepted and rejected pairs of steps.
-    start, times : (n,) or scalar, time
-        The anchor, and the free ends of the windows.
-    provenance : dict
-        Field, parameters, scheme, tolerances and versions.
-    """
-
-    position: Array
-    displacement: Array
-    average_velocity: Array
-    error: Array
-    average_velocity_error: Array
-    means: dict[str, Array]
-    mean_errors: dict[str, Array]
-    status: np.ndarray[Any, np.dtype[np.int8]]
-    steps: np.ndarray[Any, np.dtype[np.int64]]
-    start: Any
-    times: Any
-    provenance: dict[str, Any]
+_BATCH = 2**20  # particles at a time where only one number of each is wanted: 0.2 GB
 
 
 def flow_map(
@@ -119,7 +75,16 @@ def flow_map(
     TrajectoryError
         If a trajectory fails, unless ``on_failure="mark"``.
     """
-    return trajectories(field, position, start, end, **options).position
+    refuse_options_of_trajectories(options)
+    times = {"start": start, "end": end}
+    return _in_batches(_position, field, position, times, options)[0]  # type: ignore[no-any-return]
+
+
+def _position(
+    field: VelocityField, position: ArrayLike, options: dict[str, Any], *, start: Any, end: Any
+) -> tuple[Array, Array, Any]:
+    path = trajectories(field, position, start, end, **options)
+    return path.position, path.error, path.status
 
 
 def trajectories(
@@ -129,6 +94,8 @@ def trajectories(
     end: ArrayLike,
     *,
     observables: Observables = (),
+    weights: Mapping[str, Weight] | None = None,
+    gradient: bool = False,
     times: ArrayLike | None = None,
     carried: bool = True,
     rtol: float = 1e-11,
@@ -136,8 +103,11 @@ def trajectories(
     scheme: Tableau = dop853,
     steps: int | None = None,
     max_steps: int = 100_000,
+    knots: bool = True,
+    out_of_domain: OutOfDomain | None = None,
     on_failure: OnFailure = "raise",
     estimate_error: bool = True,
+    interpolation_error: bool = False,
     threads: int | None = None,
     progress: launch.Progress | None = None,
 ) -> Trajectories:
@@ -153,7 +123,15 @@ def trajectories(
     observables : mapping of str to callable, or sequence of callables
         Each ``g(m, p, t, x, y[, z])``, like a body, returns a number or a tuple (a tuple of one
         counts as a number); its integral is carried along as extra state. Like a body it must not
-        branch on values.
+        branch on values. After the coordinates it may ask by name for `velocity`, `gradient` (of
+        velocity) and `deformation` (the gradient of the flow map, with ``gradient=True``).
+    weights : mapping of str to callable ``w(m, t)``, optional
+        Weights in time, of any sign and scale. For each, the mean of every observable `g` with
+        that weight, the integral of w g over that of w, is in ``means["g.w"]``, and that of
+        velocity in ``means["velocity.w"]``.
+    gradient : bool
+        Whether the gradient of the flow map is integrated too, by the variational equation
+        dF/dt = (grad v) F with the exact derivative of the body.
     times : (k,), optional, time
         Between `start` and `end`, in the order in which they are passed; one window from `start`
         to each. `start` must then be a number.
@@ -172,10 +150,20 @@ def trajectories(
         they come in pairs, in each window if there are several.
     max_steps : int
         Pairs of steps, rejected ones included, after which a trajectory fails.
+    knots : bool
+        On a sampled field, whether steps end where one polynomial of the spline meets the next,
+        in time and space, so that the scheme keeps its order. Equal steps never do.
+    out_of_domain : "raise", "mark", "clamp" or "reflect", optional
+        What happens beyond a closed end of the domain: the trajectory fails, and raises or is
+        marked; the field goes on with its value at the end; the field is mirrored. Defaults to
+        `on_failure`. `Trajectories.left_domain` says for which particles it mattered.
     on_failure : "raise" or "mark"
         Whether a failed trajectory raises or is NaN with a status.
     estimate_error : bool
         False saves a third of the work and leaves NaN in the errors.
+    interpolation_error : bool
+        On a sampled field, whether to estimate what interpolation did to the displacement, apart
+        from integration: by the same trajectories on every other node, over 2**(degree + 1) - 1.
     threads : int, optional
         Defaults to the processors at hand. The result does not depend on it.
     progress : callable ``(done, total)``, optional
@@ -194,70 +182,38 @@ def trajectories(
     checked_field(field)
     x = checked_positions(position, field.dimension)
     begin, offsets = checked_windows(field, start, end, times, len(x))
-    checked_options(rtol, atol, scheme, steps, max_steps, on_failure, threads)
+    settings = Settings(
+        rtol, atol, scheme, steps, max_steps, out_of_domain or on_failure, knots, estimate_error
+    )
+    checked_options(settings, on_failure, threads)
+    if gradient and not carried:
+        raise ValueError("gradient=True needs carried=True: particles that stay have no flow map")
     functions = _named(observables)
-    evaluator = block_evaluator(field, tuple(functions.values()), carried=carried)
-    lower, upper = _walls(field)
-    problem = stepping.Problem(
-        evaluator.address, field.table, evaluator.components, scheme.a, scheme.b, scheme.c,
-        scheme.errors, scheme.order, scheme.error_order, float(rtol), float(atol), int(max_steps),
-        -(-steps // 2) if steps else 0, bool(estimate_error), lower, upper, *field.time_range,
-    )  # fmt: skip
-    result = launch.run(problem, x, begin, offsets, threads=threads, progress=progress)
-    if on_failure == "raise":
-        raise_on_failure(result.status, x)
-    error = _global_error(scheme, result, offsets, field.dimension, estimate_error)
+    functions |= weighted_observables(field, functions, weights or {})
+    evaluator = block_evaluator(
+        field, tuple(functions.values()), carried=carried, deformed=gradient
+    )
+    problem = assembled(field, evaluator.layout, settings, evaluator.address)
+    output = launch.run(problem, x, begin, offsets, threads=threads, progress=progress)
+    raise_on_failure(output.status, x, on_failure, settings.out_of_domain)
     given = {
         "start": start,
         "times": end if times is None else np.asarray(times, dtype=float),
-        "provenance": _provenance(
-            field, functions, scheme=scheme.name, rtol=rtol, atol=atol, steps=steps,
-            max_steps=max_steps, carried=carried,
-        ),
-    }  # fmt: skip
-    return _assembled(
-        x,
-        offsets,
-        result,
-        error,
-        evaluator,
-        list(functions),
-        carried,
-        given,
+        "provenance": provenance(field, functions, settings, carried=carried, device="cpu"),
+    }
+    path = reported(
+        x, offsets, output, evaluator.layout, list(functions), settings, given,
         one_window=times is None,
-    )
-
-
-def _assembled(
-    x: Array, offsets: Array, result: stepping.Output, error: Array, evaluator: BlockEvaluator,
-    names: list[str], carried: bool, given: dict[str, Any], *, one_window: bool,
-) -> Trajectories:  # fmt: skip
-    """Divide integrals by durations, and name their parts."""
-    d, window = evaluator.dimension, np.abs(offsets)[..., None]
-    travelled = result.travelled
-    with np.errstate(divide="ignore", invalid="ignore"):
-        mean = np.where(
-            window == 0, result.rate[:, None] + travelled, travelled / offsets[..., None]
-        )
-        mean_error = np.where(window == 0, 0.0 * error, error / window)
-    velocity = slice(0, d) if carried else slice(d, 2 * d)
-    velocity_error = mean_error[..., 0] if carried else _length(mean_error[..., 1 : 1 + d])
-    parts = _parts(names, evaluator, 0 if carried else 1)
-    which = (slice(None), 0) if one_window else (slice(None),)
-    return Trajectories(
-        position=(x[:, None] + travelled[..., :d])[which],
-        displacement=travelled[..., :d][which],
-        average_velocity=mean[..., velocity][which],
-        error=error[..., 0][which],
-        average_velocity_error=velocity_error[which],
-        means={name: mean[..., part][which] for name, part in parts.items()},
-        mean_errors={
-            name: mean_error[..., _shifted(part, 1 - d)][which] for name, part in parts.items()
-        },
-        status=result.status,
-        steps=result.steps,
-        **given,
-    )
+    )  # fmt: skip
+    normalised(path, weights or {})
+    if not interpolation_error:
+        return path
+    coarse = trajectories(
+        coarsened(field), x, start, end, times=times, carried=carried, rtol=rtol, atol=atol,
+        scheme=scheme, steps=steps, max_steps=max_steps, knots=knots, on_failure="mark",
+        out_of_domain=out_of_domain or on_failure, estimate_error=False, threads=threads,
+    )  # fmt: skip
+    return replace(path, interpolation_error=difference(path, coarse, field.samples))
 
 
 def average_velocity(
@@ -309,21 +265,35 @@ def average_velocity(
     960, A36.
     """
     refuse_options_of_trajectories(options)
+    times = {"start": start, "end": end}
     if not isinstance(label, str):
-        value, error = _indexed_between(field, position, start, end, label, options)
+        times["label"] = label
+        function: Any = _average_between
     elif label in ("initial", "final"):
-        anchor, free_end = (start, end) if label == "initial" else (end, start)
-        path = trajectories(field, position, anchor, free_end, **options)
-        value, error = path.average_velocity, path.average_velocity_error
+        function = _average_from if label == "initial" else _average_until
     else:
         raise ValueError(f'label must be "initial", "final" or a time in the window, got {label!r}')
+    value, error = _in_batches(function, field, position, times, options)
     return (value, error) if return_error else value
 
 
-def _indexed_between(
-    field: VelocityField, position: ArrayLike, start: ArrayLike, end: ArrayLike,
-    label: ArrayLike, options: dict[str, Any],
-) -> tuple[Array, Array]:  # fmt: skip
+def _average_from(
+    field: VelocityField, position: ArrayLike, options: dict[str, Any], *, start: Any, end: Any
+) -> tuple[Array, Array, Any]:
+    path = trajectories(field, position, start, end, **options)
+    return path.average_velocity, path.average_velocity_error, path.status
+
+
+def _average_until(
+    field: VelocityField, position: ArrayLike, options: dict[str, Any], *, start: Any, end: Any
+) -> tuple[Array, Array, Any]:
+    return _average_from(field, position, options, start=end, end=start)
+
+
+def _average_between(
+    field: VelocityField, position: ArrayLike, options: dict[str, Any], *,
+    start: Any, end: Any, label: Any,
+) -> tuple[Array, Array, Any]:  # fmt: skip
     """Average velocity of the trajectory that is at `position` at a time inside the window."""
     checked_field(field)
     count = len(checked_positions(position, field.dimension))
@@ -341,37 +311,45 @@ def _indexed_between(
     empty = window == 0
     value[empty] = ahead.average_velocity[empty]
     error[empty] = ahead.average_velocity_error[empty]
+    return value, error, np.where(ahead.status == 0, behind.status, ahead.status)
+
+
+def _in_batches(
+    function: Any, field: VelocityField, position: ArrayLike, times: dict[str, Any],
+    options: dict[str, Any],
+) -> tuple[Any, Any]:  # fmt: skip
+    """Value and error of a function of trajectories, with memory for one batch beside the result.
+
+    `function` returns value (n, dimension), error (n,) and status (n,) for some particles.
+    """
+    checked_field(field)
+    x = checked_positions(position, field.dimension)
+    count = len(x)
+    if count <= _BATCH:
+        return function(field, x, options, **times)[:2]  # type: ignore[no-any-return]
+    own = {name: checked_times(name, value, count) for name, value in times.items()}
+    on_failure = options.get("on_failure", "raise")
+    out_of_domain = options.get("out_of_domain") or on_failure
+    marked = options | {
+        "on_failure": "mark",
+        "out_of_domain": "mark" if out_of_domain == "raise" else out_of_domain,
+    }
+    value, error = np.empty_like(x), np.empty(count)
+    status = np.empty(count, dtype=np.int8)
+    for first in range(0, count, _BATCH):
+        part = slice(first, min(first + _BATCH, count))
+        progress = options.get("progress")
+        if progress is not None:
+            marked["progress"] = partial(_offset_progress, progress, first, count)
+        some = {name: time[part] if time.ndim else time for name, time in own.items()}
+        value[part], error[part], status[part] = function(field, x[part], marked, **some)
+    raise_on_failure(status, x, on_failure, out_of_domain)
     return value, error
 
 
-def _global_error(
-    scheme: Tableau, result: stepping.Output, offsets: Array, dimension: int, wanted: bool
-) -> Array:
-    """Estimate the error of the displacement and of each integral, (n, times, 1 + integrals).
-
-    Over ``2**order - 1`` the shadow's distance is the error, while both are small. It may pass
-    through zero where the error does not, so a part of its largest value so far is a lower bound.
-    Rounding adds the spacing of the result, and what it does to places and times.
-    """
-    travelled, shadow = result.travelled, result.shadow
-    if not wanted:
-        return np.full((*travelled.shape[:2], shadow.shape[-1]), np.nan)
-    distance = np.maximum(shadow[..., 0, :], _STRAY * shadow[..., 1, :])
-    size = np.concatenate(
-        [_length(travelled[..., :dimension])[..., None], np.abs(travelled[..., dimension:])], -1
-    )
-    rounding = np.finfo(float).eps * size + result.grain[:, None] * np.abs(offsets)[..., None]
-    error = _CENTRE * distance / (2**scheme.order - 1) + rounding
-    # A shadow that blew up beside a finite solution says that nothing is known of the error.
-    return np.asarray(np.where(np.isnan(error) & np.isfinite(size), np.inf, error))
-
-
-def _shifted(part: int | slice, by: int) -> int | slice:
-    return part + by if isinstance(part, int) else slice(part.start + by, part.stop + by)
-
-
-def _length(components: Array) -> Array:
-    return np.asarray(np.sqrt((components**2).sum(axis=-1)))
+def _offset_progress(progress: launch.Progress, first: int, count: int, done: int, _: int) -> None:
+    """Report the progress of a batch as that of all of them."""
+    progress(first + done, count)
 
 
 def _named(observables: Observables) -> dict[str, Observable]:
@@ -386,40 +364,3 @@ def _named(observables: Observables) -> dict[str, Observable]:
             f"{[getattr(g, '__name__', g) for g in observables]}; pass a mapping"
         )
     return named
-
-
-def _parts(names: list[str], evaluator: BlockEvaluator, skipped: int) -> dict[str, Any]:
-    """Where each observable's integral stands: an index for a number, a slice for a tuple."""
-    ends = np.cumsum((evaluator.dimension, *evaluator.sizes))
-    parts: dict[str, Any] = {}
-    for k, name in enumerate(names, start=skipped):
-        size = evaluator.sizes[k]
-        parts[name] = int(ends[k]) if size == 1 else slice(int(ends[k]), int(ends[k + 1]))
-    return parts
-
-
-def _walls(field: VelocityField) -> tuple[Array, Array]:
-    """Return the bounds at which a trajectory ends: those of closed axes only."""
-    lower, upper = np.full(field.dimension, -np.inf), np.full(field.dimension, np.inf)
-    for k, axis in enumerate(field.domain or ()):
-        if axis.boundary == "closed":
-            lower[k], upper[k] = axis.lower, axis.upper
-    return lower, upper
-
-
-def _provenance(
-    field: VelocityField, functions: Mapping[str, Observable], **settings: Any
-) -> dict[str, Any]:
-    return {
-        "field": field.name,
-        "parameters": {k: np.asarray(v).tolist() for k, v in field.parameters._asdict().items()},
-        "observables": list(functions),
-        **settings,
-        "device": "cpu",
-        **_versions(),
-    }
-
-
-@cache
-def _versions() -> dict[str, str]:
-    return {package: version(package) for package in ("meanfluid", "numpy", "numba")}

@@ -13,10 +13,11 @@ import numpy as np
 from meanfluid.backends.compiled import LANES
 from meanfluid.fields.velocity_field import Array
 from meanfluid.trajectories import stepping
+from meanfluid.trajectories.records import Output, Particles, Problem
 
 Progress = Callable[[int, int], None]
 
-_CHUNK = 32 * LANES  # at most; the end of a chunk leaves lanes idle
+_CHUNK = 128 * LANES  # at most; the end of a chunk leaves lanes idle
 
 
 def default_threads() -> int:
@@ -27,19 +28,19 @@ def default_threads() -> int:
 
 
 def run(
-    problem: stepping.Problem,
+    problem: Problem,
     position: Array,
     start: Array,
     offsets: Array,
     *,
     threads: int | None = None,
     progress: Progress | None = None,
-) -> stepping.Output:
+) -> Output:
     """Integrate all particles on CPU threads.
 
     Parameters
     ----------
-    problem : stepping.Problem
+    problem : Problem
     position : (n, dimension); start : (n,); offsets : (n or 1, times)
     threads : int, optional
         Defaults to the processors this process may use.
@@ -48,20 +49,21 @@ def run(
 
     Returns
     -------
-    stepping.Output
+    Output
         NaN from the output time on at which a particle failed.
     """
     count, times = len(position), offsets.shape[1]
-    parts = 1 + problem.components - position.shape[1]
-    output = stepping.Output(
+    parts = len(problem.bounds) - 1
+    output = Output(
         rate=np.empty((count, problem.components)),
         travelled=np.full((count, times, problem.components), np.nan),
         grain=np.empty((count, parts)),
-        shadow=np.full((count, times, 2, parts), np.nan),
+        shadow=np.full((count if problem.shadowed else 0, times, 2, parts), np.nan),
         status=np.zeros(count, dtype=np.int8),
-        steps=np.zeros((count, 2), dtype=np.int64),
+        steps=np.zeros((count, 2), dtype=np.int32),
+        strayed=np.zeros(count, dtype=np.int8),
     )
-    particles = stepping.Particles(position, start, offsets, np.empty(count))
+    particles = Particles(position, start, offsets, np.empty(count))
     cancelled = np.zeros(1, dtype=np.int8)
     workers = threads or default_threads()
     chunk = min(_CHUNK, LANES * max(1, count // (8 * workers * LANES)))

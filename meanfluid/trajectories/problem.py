@@ -1,0 +1,90 @@
+"""From what the public doors accept to the record that kernels read, the same on every device."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from meanfluid.backends.evaluation import Layout
+from meanfluid.fields.velocity_field import Array, VelocityField
+from meanfluid.trajectories.records import CLAMP, END, REFLECT, Problem
+from meanfluid.trajectories.tableaux import Tableau
+
+OutOfDomain = Literal["raise", "mark", "clamp", "reflect"]
+
+_BEYOND = {"raise": END, "mark": END, "clamp": CLAMP, "reflect": REFLECT}
+_LANDED = 1e-13  # relative: what evaluating a spline beyond its own cell may change
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How trajectories are integrated; see `meanfluid.trajectories` for what each means."""
+
+    rtol: float
+    atol: float
+    scheme: Tableau
+    steps: int | None
+    max_steps: int
+    out_of_domain: OutOfDomain
+    knots: bool
+    estimate_error: bool
+
+
+def assembled(field: VelocityField, layout: Layout, settings: Settings, address: int) -> Problem:
+    """Return the record that the stepping reads; `address` is that of the block evaluator."""
+    scheme, d = settings.scheme, field.dimension
+    lower, upper, beyond = _ends(field, settings.out_of_domain)
+    knots = np.stack([np.zeros(1 + d), np.full(1 + d, np.inf)], axis=1)
+    landing = 0.0
+    if settings.knots and field.samples is not None and settings.steps is None:
+        axes = field.samples.axes
+        for row, axis in enumerate(axes, start=1 + d - len(axes)):
+            knots[row] = axis.lower, axis.spacing
+        landing = _LANDED ** (1.0 / (field.samples.degree + 1))
+    return Problem(
+        address=address, table=field.table, samples=_words(field), state=layout.state,
+        components=layout.components, rows=layout.rows, bounds=bounds_of(layout),
+        a=scheme.a, b=scheme.b, c=scheme.c, error_weights=scheme.errors, order=scheme.order,
+        error_order=scheme.error_order, rtol=float(settings.rtol), atol=float(settings.atol),
+        max_steps=int(settings.max_steps),
+        fixed=-(-settings.steps // 2) if settings.steps else 0,
+        shadowed=bool(settings.estimate_error), lower=lower, upper=upper, beyond=beyond,
+        folded=bool((beyond != END).any()), earliest=field.time_range[0],
+        latest=field.time_range[1], knots=knots, landing=landing,
+    )  # fmt: skip
+
+
+def bounds_of(layout: Layout) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """First component of each part: displacement, flow-map gradient, and every integral."""
+    d, state = layout.dimension, layout.state
+    carried = [0, d] if state > d else [0]
+    return np.array([*carried, *np.cumsum([state, *layout.sizes])], dtype=np.int64)
+
+
+def _ends(
+    field: VelocityField, policy: OutOfDomain
+) -> tuple[Array, Array, np.ndarray[Any, np.dtype[np.int64]]]:
+    """Return where the domain ends and what happens there.
+
+    Nothing flows through a wall: what is found beyond it got there by rounding, and is reflected.
+    """
+    d = field.dimension
+    lower, upper = np.full(d, -np.inf), np.full(d, np.inf)
+    beyond = np.full(d, END, dtype=np.int64)
+    for k, axis in enumerate(field.domain or ()):
+        if axis.boundary in ("closed", "wall"):
+            lower[k], upper[k] = axis.lower, axis.upper
+            beyond[k] = REFLECT if axis.boundary == "wall" else _BEYOND[policy]
+    return lower, upper, beyond
+
+
+def _words(field: VelocityField) -> Array:
+    """Spline coefficients as float64 words, whatever their type; one zero for a formula."""
+    if field.samples is None:
+        return np.zeros(1)
+    flat = field.samples.flat
+    if flat.dtype == np.float32:
+        padded = np.zeros(flat.size + flat.size % 2, dtype=np.float32)
+        padded[: flat.size] = flat
+        return padded.view(np.float64)
+    return np.asarray(flat)

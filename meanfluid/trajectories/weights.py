@@ -1,0 +1,91 @@
+"""Means with a weight in time: each weight times each observable is one more observable."""
+
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from types import FunctionType
+from typing import Any
+
+import numpy as np
+from numba.extending import register_jitable
+
+from meanfluid.backends.bodies import Observable, asked_for, observable_shape
+from meanfluid.fields.elementary import numpy_functions
+from meanfluid.fields.velocity_field import VelocityField
+from meanfluid.trajectories.results import Trajectories
+
+Weight = Callable[[Any, Any], Any]
+
+_VELOCITY = "velocity"
+
+
+def weighted_observables(
+    field: VelocityField, observables: Mapping[str, Observable], weights: Mapping[str, Weight]
+) -> dict[str, Observable]:
+    """Return the weights themselves, and all their products with the observables and velocity.
+
+    Raises
+    ------
+    ValueError
+        If a weight is not a function ``w(m, t)`` that returns a number, or a name is taken.
+    """
+    products: dict[str, Observable] = {}
+    for name, weight in weights.items():
+        _checked_weight(name, weight)
+        d = field.dimension
+        products[name] = _product(None, (), (), weight, d)
+        products[f"{_VELOCITY}.{name}"] = _product(None, (_VELOCITY,), (d,), weight, d)
+        for key, g in observables.items():
+            shape = observable_shape(field, g)
+            products[f"{key}.{name}"] = _product(g, asked_for(g, d), shape, weight, d)
+    taken = sorted(set(products) & set(observables))
+    if taken:
+        raise ValueError(f"observables and weights must have different names, got {taken} twice")
+    return products
+
+
+def normalised(path: Trajectories, weights: Mapping[str, Weight]) -> None:
+    """Divide the means of the products by those of the weights, and propagate their errors."""
+    for name in weights:
+        whole, doubt = path.means.pop(name), path.mean_errors.pop(name)
+        for key in [key for key in path.means if key.endswith(f".{name}")]:
+            vector = path.means[key].ndim > whole.ndim
+            with np.errstate(divide="ignore", invalid="ignore"):
+                mean = path.means[key] / (whole[..., None] if vector else whole)
+                size = np.sqrt((mean**2).sum(-1)) if vector else np.abs(mean)
+                error = (path.mean_errors[key] + size * doubt) / np.abs(whole)
+            path.means[key], path.mean_errors[key] = mean, error
+
+
+def _checked_weight(name: str, weight: Any) -> None:
+    if not isinstance(weight, FunctionType):
+        raise ValueError(
+            f"weight {name} must be a function w(m, t) written with def or lambda, got {weight!r}"
+        )
+    try:
+        value = weight(numpy_functions, np.float64(0.5))
+    except (AttributeError, TypeError) as error:
+        raise ValueError(f"weight {name} could not be called as w(m, t): {error}") from error
+    if np.ndim(value) != 0 or np.asarray(value).dtype.kind not in "iufb":
+        raise ValueError(f"weight {name} must return a real number, got {value!r}")
+
+
+@lru_cache(maxsize=256)
+def _product(
+    g: Observable | None, asked: tuple[str, ...], shape: tuple[int, ...], weight: Weight, d: int
+) -> Observable:
+    """Return the observable w(t) g, or w(t) velocity, or w(t); the same for the same functions."""
+    arguments = ", ".join(["m", "p", "t", *"xyz"[:d], *asked])
+    value = f"g({arguments})" if g is not None else (asked[0] if asked else "1.0")
+    parts = [f"w * value[{k}]" for k in range(shape[0])] if shape else ["w * value"]
+    result = f"({', '.join(parts)},)" if shape else parts[0]
+    text = (
+        f"def product({arguments}):\n"
+        f"    w = weight(m, t)\n"
+        f"    value = {value}\n"
+        f"    return {result}\n"
+    )
+    names = {"weight": register_jitable(weight)}
+    if g is not None:
+        names["g"] = register_jitable(g)
+    exec(compile(text, "<meanfluid.trajectories.weights>", "exec"), names)
+    return names["product"]  # type: ignore[no-any-return]
