@@ -89,9 +89,7 @@ def block_evaluator(
         If the body or an observable cannot be called, or not be compiled, or returns anything
         but real numbers.
     """
-    if field.samples is None:
-        checked_body(field)
-    layout = layout_of(field, tuple(observables), carried=carried, deformed=deformed)
+    layout = checked_layout(field, tuple(observables), carried=carried, deformed=deformed)
     try:
         return _compile(source_of(field), tuple(observables), layout)
     except NumbaError as error:
@@ -101,6 +99,21 @@ def block_evaluator(
             "m, and loops over a fixed number of terms; mark a function that it calls with "
             f"numba.extending.register_jitable. Numba says: {error}"
         ) from error
+
+
+def checked_layout(
+    field: VelocityField, observables: tuple[Observable, ...], *, carried: bool, deformed: bool
+) -> Layout:
+    """Lay out what is to be integrated, once body and observables are seen to work.
+
+    Raises
+    ------
+    ValueError
+        If they do not.
+    """
+    if field.samples is None:
+        checked_body(field)
+    return layout_of(field, observables, carried=carried, deformed=deformed)
 
 
 def scalar_velocity(field: VelocityField, namespace: Any = libm) -> Callable[..., Any]:

@@ -180,6 +180,9 @@ class _Writer:
         """Write all of it, from the numbers of `_axis_reader`."""
         builder, kind = self.builder, self.kind
         samples, *places, rate = arrays
+        data = samples.data
+        if kind.single:  # the caller may have passed them as words of float64
+            data = builder.bitcast(data, ir.FloatType().as_pointer())
         starts, weights, slopes = self._cells(axes, places, lane)
         strides = [builder.fptosi(axis[-1], _int64) for axis in axes]
         count = kind.dimension + (kind.dimension**2 if kind.gradient else 0)
@@ -188,7 +191,7 @@ class _Writer:
             own_weights = [self._of_lane(w, n) for w in weights]
             own_slopes = [None if d is None else self._of_lane(d, n) for d in slopes]
             stencil = _Stencil(builder, strides, own_weights, own_slopes, kind)
-            pointer = builder.gep(samples.data, [builder.extract_element(starts, _index(n))])
+            pointer = builder.gep(data, [builder.extract_element(starts, _index(n))])
             results = [
                 builder.insert_element(result, part, _index(n))
                 for result, part in zip(results, stencil.contracted(pointer), strict=True)

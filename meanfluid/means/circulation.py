@@ -13,7 +13,9 @@ from meanfluid.fields.velocity_field import Array, VelocityField
 
 Box = Sequence[tuple[float, float]]
 
-_CONVERGED = 1e-10  # relative to the largest velocity over the extent of the box
+# Relative to the largest velocity over the extent of the box: of a formula, and of a spline, whose
+# derivatives jump, and which is an approximation anyway.
+_CONVERGED, _CONVERGED_SPLINE = 1e-10, 1e-7
 _NODES = (16, 32, 64, 128, 256, 512)  # of Gauss and Legendre along every edge
 _DEGREES = (8, 16, 32, 64, 128, 256)  # of the series in time
 
@@ -42,17 +44,18 @@ def mean_vorticity_over(field: VelocityField, box: Box | None, start: float, end
         by 257 times.
     """
     box = _checked_box(field, box)
+    enough = _CONVERGED if field.samples is None else _CONVERGED_SPLINE
     for degree in _DEGREES:
         nodes = chebyshev.chebpts1(degree + 1)
         times = 0.5 * (start + end) + 0.5 * (end - start) * nodes
-        values, scale = _resolved(field, box, times)
+        values, scale = _resolved(field, box, times, enough)
         series = chebyshev.chebfit(nodes, values, degree).T
         size = np.abs(series).max(axis=1, keepdims=True)
-        if (size[:, 0] <= _CONVERGED * scale).all():
+        if (size[:, 0] <= enough * scale).all():
             return np.zeros((len(series), 1))
-        if (np.abs(series[:, 1:]) <= _CONVERGED * scale).all():
+        if (np.abs(series[:, 1:]) <= enough * scale).all():
             return np.ascontiguousarray(series[:, :1])
-        if (np.abs(series[:, -2:]) <= _CONVERGED * scale).all():
+        if (np.abs(series[:, -2:]) <= enough * scale).all():
             return np.ascontiguousarray(series)
     raise ValueError(
         f"the mean vorticity of {field.name} from {start} to {end} varies too fast to be resolved "
@@ -74,7 +77,7 @@ def _checked_box(field: VelocityField, box: Box | None) -> Box:
     return [(float(a), float(b)) for a, b in bounds]
 
 
-def _resolved(field: VelocityField, box: Box, times: Array) -> tuple[Array, float]:
+def _resolved(field: VelocityField, box: Box, times: Array, enough: float) -> tuple[Array, float]:
     """Mean vorticity (times, 1 or 3), and what its rounding is measured by."""
     extent = min(upper - lower for lower, upper in box)
     before = None
@@ -82,7 +85,7 @@ def _resolved(field: VelocityField, box: Box, times: Array) -> tuple[Array, floa
         rows = [_mean(field, box, time, nodes) for time in times]
         values = np.array([row for row, _ in rows])
         scale = max(speed for _, speed in rows) / extent
-        if before is not None and np.abs(values - before).max() <= _CONVERGED * scale:
+        if before is not None and np.abs(values - before).max() <= enough * scale:
             return values, scale
         before = values
     raise ValueError(

@@ -20,6 +20,7 @@ import numpy as np
 from numba.extending import register_jitable
 from numpy.typing import ArrayLike
 
+from meanfluid.backends import devices
 from meanfluid.backends.bodies import Observable
 from meanfluid.fields.velocity_field import VelocityField
 from meanfluid.means.circulation import Box, mean_vorticity_over
@@ -69,18 +70,21 @@ def ftle(
     Cauchy-Green tensor, would double its condition number.
     """
     refuse_options_of_trajectories(options)
-    window = np.abs(np.asarray(end, dtype=float) - np.asarray(start, dtype=float))
+    window = np.abs(np.subtract(devices.to_host(end), devices.to_host(start), dtype=float))
     if not (window > 0).all():
         raise ValueError(
             "ftle needs windows of some length, got start == end; its limit there is the largest "
             "rate of strain"
         )
-    path = trajectories(field, position, start, end, gradient=True, **options)
-    stretch = np.full(len(path.gradient), np.nan)
+    give = devices.giver_of(position)
+    x = devices.as_cupy(position) if devices.is_on_gpu(position) else position
+    path = trajectories(field, x, start, end, gradient=True, **options)
+    stretch = np.full_like(path.gradient, np.nan, shape=(len(path.gradient),))
     whole = np.isfinite(path.gradient).all(axis=(1, 2))
     stretch[whole] = np.linalg.svd(path.gradient[whole], compute_uv=False)[:, 0]
-    value = np.log(stretch) / window
-    return (value, path.gradient_error / (stretch * window)) if return_error else value
+    window = devices.beside(stretch, window)
+    value = give(np.log(stretch) / window)
+    return (value, give(path.gradient_error / (stretch * window))) if return_error else value
 
 
 def lavd(

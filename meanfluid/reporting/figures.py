@@ -1,12 +1,12 @@
-"""Figures of paper quality: fields and trajectories, learned beside exact, error by window.
+"""Figures of paper quality: maps, trajectories, learned beside exact, error by window.
 
 Each function makes a figure and returns it. Nothing is shown, and matplotlib is imported on first
 use.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -27,6 +27,91 @@ STYLE: Any = {
     "lines.linewidth": 1.2,
 }
 COLOURS = ("#0b6fa4", "#d1495b", "#3b8b5a", "#7d5ba6")  # distinct in print and to the colour-blind
+
+
+class Map(NamedTuple):
+    """One panel of `plot_maps`.
+
+    Parameters
+    ----------
+    title : str
+    values : (points,)
+        On the points of `grid`; not drawn where they are NaN.
+    label : str
+        Of the colour bar: quantity and unit.
+    limits : (low, high), optional
+        Of the colours; by default smallest and largest value.
+    logarithmic : bool
+        Whether colours follow the logarithm. Smaller values than the lower limit get its colour.
+    colours : str
+        Name of a colour map.
+    """
+
+    title: str
+    values: Array
+    label: str
+    limits: tuple[float, float] | None = None
+    logarithmic: bool = False
+    colours: str = "viridis"
+
+
+def plot_maps(
+    maps: Sequence[Map],
+    *,
+    extent: tuple[float, float, float, float],
+    shape: tuple[int, int],
+    names: tuple[str, str] = ("x", "y"),
+) -> "Figure":
+    """Draw scalars on one grid side by side, or below each other if the grid is wide.
+
+    Parameters
+    ----------
+    maps : sequence of Map
+    extent : (left, right, bottom, top), length
+    shape : (rows, columns)
+        Of the grid.
+    names : (str, str)
+        Labels of the axes, with unit.
+    """
+    import matplotlib.pyplot as plt
+    from matplotlib.ticker import MaxNLocator
+
+    wide = extent[1] - extent[0] > 2.5 * (extent[3] - extent[2])
+    rows, columns = (len(maps), 1) if wide else (1, len(maps))
+    width, height = (5.6, 0.3) if wide else (6.4 / columns, 1.1)
+    bar: Any = {"aspect": 12} if wide else {"orientation": "horizontal", "aspect": 28}
+    height += width * (extent[3] - extent[2]) / (extent[1] - extent[0])
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(
+            rows, columns, figsize=(7.2, rows * height + (0.3 if wide else 0.0)),
+            layout="constrained", squeeze=False, sharex=True, sharey=True,
+        )  # fmt: skip
+        x, y = np.linspace(*extent[:2], shape[1]), np.linspace(*extent[2:], shape[0])
+        for panel, one in zip(axes.flat, maps, strict=True):
+            norm, beyond = _colours_of(one)
+            image = panel.pcolormesh(
+                x, y, np.ma.masked_invalid(one.values).reshape(shape), cmap=one.colours,
+                norm=norm, shading="nearest", rasterized=True,
+            )  # fmt: skip
+            figure.colorbar(image, ax=panel, label=one.label, extend=beyond, pad=0.02, **bar)
+            _frame(panel, extent, labels=False)
+            panel.set_title(one.title)
+            panel.xaxis.set_major_locator(MaxNLocator(5 if wide else 4))
+        for panel in axes[-1]:
+            panel.set_xlabel(names[0])
+        for panel in axes[:, 0]:
+            panel.set_ylabel(names[1])
+    return figure
+
+
+def _colours_of(one: Map) -> tuple[Any, str]:
+    """Return matplotlib's norm, and at which ends of the colour bar values go on beyond it."""
+    from matplotlib.colors import LogNorm, Normalize
+
+    low, high = one.limits or (np.nanmin(one.values), np.nanmax(one.values))
+    below, above = bool(np.nanmin(one.values) < low), bool(np.nanmax(one.values) > high)
+    beyond = (("neither", "max"), ("min", "both"))[below][above]
+    return (LogNorm if one.logarithmic else Normalize)(low, high), beyond
 
 
 def plot_trajectories(

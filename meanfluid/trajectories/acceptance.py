@@ -48,8 +48,9 @@ def judge(problem: Problem, lanes: Lanes) -> None:
 def _add_error(problem: Problem, lanes: Lanes, part: int) -> None:
     """Raise the error of each lane, in units of its tolerance, to that of one part at least.
 
-    The displacement is one vector, and so are the flow map's gradient and every integral. Tolerance is relative to the largest value so far, which does not depend on where the
-    origin lies, and never finer than the grain that rounding leaves.
+    The displacement is one vector, and so are the flow map's gradient and every integral.
+    Tolerance is relative to the largest value so far, which does not depend on where the origin
+    lies, and never finer than the grain that rounding leaves.
     """
     first, last = problem.bounds[part], problem.bounds[part + 1]
     reach, grain, pair, error = lanes.reach[part], lanes.grain[part], lanes.pair, lanes.error

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from meanfluid.backends import devices
 from meanfluid.fields.velocity_field import Array, VelocityField
 from meanfluid.trajectories.problem import Settings
 from meanfluid.trajectories.tableaux import Tableau
@@ -20,22 +21,13 @@ def checked_field(field: Any) -> None:
         )
 
 
-def checked_positions(position: ArrayLike, dimension: int) -> Array:
-    """Return positions as contiguous float64 (n, dimension)."""
-    if hasattr(position, "__cuda_array_interface__"):
-        raise TypeError(
-            f"position is a GPU array ({type(position).__name__}); trajectories run on the CPU "
-            "here: pass a NumPy array"
-        )
+def checked_positions(position: Any, dimension: int) -> Any:
+    """Return positions as contiguous float64 (n, dimension), a CuPy array if they are on a GPU."""
     if isinstance(position, np.ma.MaskedArray):
         raise TypeError("position is a masked array; pass position.compressed() or a plain array")
     if getattr(position, "requires_grad", False):
         raise TypeError("position is a tensor that requires grad; pass position.detach()")
-    x = np.asarray(position)
-    if x.dtype.kind not in "iuf":
-        raise TypeError(
-            f"position must hold real numbers, got dtype {x.dtype}; convert it to float64"
-        )
+    x = _numbers("position", position)
     if x.ndim != 2 or x.shape[1] != dimension:
         one = ", ".join("xyz"[:dimension])
         raise ValueError(
@@ -44,18 +36,27 @@ def checked_positions(position: ArrayLike, dimension: int) -> Array:
         )
     if len(x) == 0:
         raise ValueError(f"position holds no particles: shape {x.shape}")
-    x = np.ascontiguousarray(x, dtype=np.float64)
-    if not np.isfinite(x).all():
-        first = int(np.flatnonzero(~np.isfinite(x).all(axis=1))[0])
+    x = np.require(x, np.float64, "C") if isinstance(x, np.ndarray) else devices.contiguous(x)
+    finite = np.isfinite(x)
+    if not finite.all():
+        first = int(np.flatnonzero(~finite.all(axis=1))[0])
         raise ValueError(f"position must be finite, got {x[first].tolist()} for particle {first}")
     return x
 
 
-def checked_times(name: str, value: ArrayLike, count: int) -> Array:
+def _numbers(name: str, value: Any) -> Any:
+    """Return an array of real numbers where it is, on the host or on a GPU."""
+    array = devices.as_cupy(value) if devices.is_on_gpu(value) else np.asarray(value)
+    if array.dtype.kind not in "iuf":
+        raise TypeError(
+            f"{name} must hold real numbers, got dtype {array.dtype}; convert it to float64"
+        )
+    return array
+
+
+def checked_times(name: str, value: Any, count: int) -> Any:
     """Return a finite time or one per particle, as float64 of shape () or (count,)."""
-    time = np.asarray(value)
-    if time.dtype.kind not in "iuf":
-        raise TypeError(f"{name} must hold real numbers, got dtype {time.dtype}")
+    time = _numbers(name, value)
     if time.shape not in ((), (count,)):
         raise ValueError(
             f"{name} must be a number or have shape ({count},), one per particle, got {time.shape}"
@@ -66,30 +67,35 @@ def checked_times(name: str, value: ArrayLike, count: int) -> Array:
 
 
 def checked_windows(
-    field: VelocityField, start: ArrayLike, end: ArrayLike, times: ArrayLike | None, count: int
-) -> tuple[Array, Array]:
-    """Return starts (count,) and signed offsets (count or 1, times) of the outputs after them."""
-    begin, stop = checked_times("start", start, count), checked_times("end", end, count)
+    field: VelocityField, start: Any, end: Any, times: ArrayLike | None, x: Any
+) -> tuple[Any, Any]:
+    """Return starts (n,) and signed offsets (n or 1, times) of the outputs, beside positions x."""
+    begin, stop = checked_times("start", start, len(x)), checked_times("end", end, len(x))
     for name, time in (("start", begin), ("end", stop)):
         checked_time_range(field, name, time)
-    starts = np.ascontiguousarray(np.broadcast_to(begin, (count,)))
+    begin, stop = devices.beside(x, begin), devices.beside(x, stop)
+    starts = np.full_like(x, begin, shape=(len(x),))
     with np.errstate(over="ignore"):
-        finite = np.isfinite(stop - begin).all()
-    if not finite:
+        duration = stop - begin
+    if not np.isfinite(duration).all():
         raise ValueError(f"the window from {start!r} to {end!r} is too long for float64")
     if times is None:
-        offsets = np.atleast_1d(stop - begin)[:, None]
-        return starts, np.ascontiguousarray(offsets)
+        return starts, duration.reshape(-1, 1)
+    if begin.ndim or stop.ndim:
+        raise ValueError("times= needs one start and one end for all particles, got arrays")
+    outputs = _checked_outputs(times, float(begin), float(stop))
+    return starts, devices.beside(x, (outputs - float(begin))[None, :])
+
+
+def _checked_outputs(times: ArrayLike, begin: float, stop: float) -> Array:
+    """Return times of output, in order between begin and stop."""
     if np.asarray(times).dtype.kind not in "iuf":
         raise TypeError(f"times must hold real numbers, got dtype {np.asarray(times).dtype}")
     outputs = np.asarray(times, dtype=np.float64)
-    if begin.ndim or stop.ndim:
-        raise ValueError("times= needs one start and one end for all particles, got arrays")
     if outputs.ndim != 1 or outputs.size == 0:
         raise ValueError(f"times must be a sequence of numbers, got shape {outputs.shape}")
-    offsets = outputs - begin
     direction = math.copysign(1.0, stop - begin)
-    along = offsets * direction
+    along = (outputs - begin) * direction
     if not (np.isfinite(along).all() and along[0] >= 0 and (np.diff(along) > 0).all()):
         raise ValueError(
             "times must run from start towards end without repetition, got "
@@ -97,17 +103,17 @@ def checked_windows(
         )
     if along[-1] > abs(stop - begin):
         raise ValueError(f"times must lie between start {begin} and end {stop}, got {outputs[-1]}")
-    return starts, np.ascontiguousarray(offsets[None, :])
+    return outputs
 
 
-def checked_time_range(field: VelocityField, name: str, time: Array) -> None:
+def checked_time_range(field: VelocityField, name: str, time: Any) -> None:
     """Refuse a time at which the formula of the field does not hold."""
     low, high = field.time_range
     outside = ~((time >= low) & (time <= high))
     if outside.any():
         raise ValueError(
             f"{name} must lie in the time range [{low}, {high}] of {field.name}, "
-            f"got {np.atleast_1d(time)[np.atleast_1d(outside)][0]}"
+            f"got {float(time.reshape(-1)[outside.reshape(-1)][0])}"
         )
 
 
@@ -116,6 +122,19 @@ def refuse_options_of_trajectories(options: dict[str, Any]) -> None:
     for name in ("times", "observables", "weights", "carried", "gradient", "interpolation_error"):
         if name in options:
             raise ValueError(f"{name}= belongs to meanfluid.trajectories")
+
+
+def checked_device(device: str | None, position: Any) -> str:
+    """Return "cpu" or "cuda": the one asked for, or where the positions are."""
+    there = devices.is_on_gpu(position)
+    if device not in (None, "cpu", "cuda"):
+        raise ValueError(f'device must be "cpu", "cuda" or None, got {device!r}')
+    if device == "cpu" and there:
+        raise ValueError(
+            f'position is on a GPU ({type(position).__name__}), but device="cpu": pass a NumPy '
+            "array, or leave out device"
+        )
+    return "cuda" if there else device or "cpu"
 
 
 def checked_options(settings: Settings, on_failure: str, threads: int | None) -> None:
@@ -141,10 +160,14 @@ def checked_options(settings: Settings, on_failure: str, threads: int | None) ->
         whole = isinstance(number, int | np.integer) and not isinstance(number, bool)
         if not optional and not (whole and number is not None and number > 0):
             raise ValueError(f"{name} must be a positive integer, got {number!r}")
+    checked_policies(on_failure, settings.out_of_domain)
+
+
+def checked_policies(on_failure: str, out_of_domain: str) -> None:
+    """Refuse unknown words for what happens to a trajectory that fails or leaves."""
     if on_failure not in ("raise", "mark"):
         raise ValueError(f'on_failure must be "raise" or "mark", got {on_failure!r}')
-    if settings.out_of_domain not in ("raise", "mark", "clamp", "reflect"):
+    if out_of_domain not in ("raise", "mark", "clamp", "reflect"):
         raise ValueError(
-            'out_of_domain must be "raise", "mark", "clamp" or "reflect", got '
-            f"{settings.out_of_domain!r}"
+            f'out_of_domain must be "raise", "mark", "clamp" or "reflect", got {out_of_domain!r}'
         )

@@ -1,10 +1,11 @@
 """What can end a trajectory, in codes that kernels write and in sentences that people read."""
 
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from meanfluid.backends import devices
 from meanfluid.errors import TrajectoryError
 
 
@@ -31,8 +32,8 @@ _SENTENCES = {
 
 
 def raise_on_failure(
-    status: NDArray[np.int8],
-    position: NDArray[np.float64],
+    status: Any,
+    position: Any,
     on_failure: str = "raise",
     out_of_domain: str = "raise",
 ) -> None:
@@ -40,6 +41,7 @@ def raise_on_failure(
 
     Leaving the domain counts if `out_of_domain` is "raise", any other failure if `on_failure` is.
     """
+    status = devices.to_host(status)
     left = status == Status.OUT_OF_DOMAIN
     counted = (status != Status.OK) & ~left if on_failure == "raise" else np.zeros_like(left)
     if out_of_domain == "raise":

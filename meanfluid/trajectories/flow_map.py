@@ -17,14 +17,18 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from meanfluid.backends import devices
 from meanfluid.backends.bodies import Observable
-from meanfluid.backends.compiled import block_evaluator
+from meanfluid.backends.compiled import block_evaluator, checked_layout
+from meanfluid.backends.evaluation import Layout
 from meanfluid.fields.sampled import coarsened
 from meanfluid.fields.velocity_field import Array, VelocityField
 from meanfluid.trajectories import launch
 from meanfluid.trajectories.checks import (
+    checked_device,
     checked_field,
     checked_options,
+    checked_policies,
     checked_positions,
     checked_time_range,
     checked_times,
@@ -33,7 +37,8 @@ from meanfluid.trajectories.checks import (
 )
 from meanfluid.trajectories.control import raise_on_failure
 from meanfluid.trajectories.problem import OutOfDomain, Settings, assembled
-from meanfluid.trajectories.results import Trajectories, difference, provenance, reported
+from meanfluid.trajectories.records import Output
+from meanfluid.trajectories.results import Trajectories, at_home, difference, provenance, reported
 from meanfluid.trajectories.tableaux import Tableau, dop853
 from meanfluid.trajectories.weights import Weight, normalised, weighted_observables
 
@@ -41,7 +46,8 @@ Label = Literal["initial", "final"]
 OnFailure = Literal["raise", "mark"]
 Observables = Mapping[str, Observable] | Sequence[Observable]
 
-_BATCH = 2**20  # particles at a time where only one number of each is wanted: 0.2 GB
+# Particles at a time where only the mean of each is wanted: 0.2 GB, and 3 GB on a GPU.
+_BATCH, _BATCH_ON_GPU = 2**20, 2**24
 
 
 def flow_map(
@@ -108,6 +114,7 @@ def trajectories(
     on_failure: OnFailure = "raise",
     estimate_error: bool = True,
     interpolation_error: bool = False,
+    device: str | None = None,
     threads: int | None = None,
     progress: launch.Progress | None = None,
 ) -> Trajectories:
@@ -164,8 +171,12 @@ def trajectories(
     interpolation_error : bool
         On a sampled field, whether to estimate what interpolation did to the displacement, apart
         from integration: by the same trajectories on every other node, over 2**(degree + 1) - 1.
+    device : "cpu" or "cuda", optional
+        Where to integrate. By default positions on an NVIDIA GPU (CuPy, torch, DLPack or
+        ``__cuda_array_interface__``) stay there, and results are arrays of the same library;
+        others are integrated on the CPU. "cuda" sends NumPy arrays to the GPU and back.
     threads : int, optional
-        Defaults to the processors at hand. The result does not depend on it.
+        On the CPU; defaults to the processors at hand. The result does not depend on it.
     progress : callable ``(done, total)``, optional
 
     Returns
@@ -180,8 +191,9 @@ def trajectories(
         If a trajectory fails, unless ``on_failure="mark"``.
     """
     checked_field(field)
+    device = checked_device(device, position)
     x = checked_positions(position, field.dimension)
-    begin, offsets = checked_windows(field, start, end, times, len(x))
+    begin, offsets = checked_windows(field, start, end, times, x)
     settings = Settings(
         rtol, atol, scheme, steps, max_steps, out_of_domain or on_failure, knots, estimate_error
     )
@@ -190,30 +202,52 @@ def trajectories(
         raise ValueError("gradient=True needs carried=True: particles that stay have no flow map")
     functions = _named(observables)
     functions |= weighted_observables(field, functions, weights or {})
-    evaluator = block_evaluator(
-        field, tuple(functions.values()), carried=carried, deformed=gradient
-    )
-    problem = assembled(field, evaluator.layout, settings, evaluator.address)
-    output = launch.run(problem, x, begin, offsets, threads=threads, progress=progress)
+    carry = {"carried": carried, "deformed": gradient}
+    layout, output = _integrated(
+        field, tuple(functions.values()), carry, settings, (x, begin, offsets), device, threads,
+        progress,
+    )  # fmt: skip
     raise_on_failure(output.status, x, on_failure, settings.out_of_domain)
     given = {
         "start": start,
         "times": end if times is None else np.asarray(times, dtype=float),
-        "provenance": provenance(field, functions, settings, carried=carried, device="cpu"),
+        "provenance": provenance(field, functions, settings, carried=carried, device=device),
     }
     path = reported(
-        x, offsets, output, evaluator.layout, list(functions), settings, given,
-        one_window=times is None,
-    )  # fmt: skip
+        x, offsets, output, layout, list(functions), settings, given, one_window=times is None
+    )
     normalised(path, weights or {})
     if not interpolation_error:
-        return path
+        return at_home(path, position)
     coarse = trajectories(
         coarsened(field), x, start, end, times=times, carried=carried, rtol=rtol, atol=atol,
         scheme=scheme, steps=steps, max_steps=max_steps, knots=knots, on_failure="mark",
         out_of_domain=out_of_domain or on_failure, estimate_error=False, threads=threads,
+        device=device,
     )  # fmt: skip
-    return replace(path, interpolation_error=difference(path, coarse, field.samples))
+    path = replace(path, interpolation_error=difference(path, coarse, field.samples))
+    return at_home(path, position)
+
+
+def _integrated(
+    field: VelocityField, observables: tuple[Observable, ...], carry: dict[str, bool],
+    settings: Settings, particles: tuple[Any, Any, Any], device: str, threads: int | None,
+    progress: launch.Progress | None,
+) -> tuple[Layout, Output]:  # fmt: skip
+    """Integrate on the device asked for."""
+    if device == "cpu":
+        evaluator = block_evaluator(field, observables, **carry)
+        layout = evaluator.layout
+        problem = assembled(field, layout, settings, evaluator.address)
+        return layout, launch.run(problem, *particles, threads=threads, progress=progress)
+    devices.require_compiler()
+    from meanfluid.trajectories import launch_cuda  # needs numba-cuda
+
+    layout = checked_layout(field, observables, **carry)
+    problem = assembled(field, layout, settings, 0)
+    return layout, launch_cuda.run(
+        field, observables, layout, problem, *particles, progress=progress
+    )
 
 
 def average_velocity(
@@ -296,15 +330,17 @@ def _average_between(
 ) -> tuple[Array, Array, Any]:  # fmt: skip
     """Average velocity of the trajectory that is at `position` at a time inside the window."""
     checked_field(field)
-    count = len(checked_positions(position, field.dimension))
-    anchor = checked_times("label", label, count)
-    begin, stop = checked_times("start", start, count), checked_times("end", end, count)
+    x = checked_positions(position, field.dimension)
+    anchor, begin, stop = (
+        devices.beside(x, checked_times(name, time, len(x)))
+        for name, time in (("label", label), ("start", start), ("end", end))
+    )
     checked_time_range(field, "label", anchor)
     if not ((anchor - begin) * (anchor - stop) <= 0).all():
         raise ValueError(f"label must lie between start {start!r} and end {end!r}, got {label!r}")
     ahead = trajectories(field, position, anchor, stop, **options)
     behind = trajectories(field, position, anchor, begin, **options)
-    window = np.broadcast_to(stop - begin, (count,))
+    window = np.broadcast_to(stop - begin, (len(x),))
     with np.errstate(divide="ignore", invalid="ignore"):
         value = (ahead.displacement - behind.displacement) / window[:, None]
         error = (ahead.error + behind.error) / np.abs(window)
@@ -324,27 +360,31 @@ def _in_batches(
     """
     checked_field(field)
     x = checked_positions(position, field.dimension)
-    count = len(x)
-    if count <= _BATCH:
-        return function(field, x, options, **times)[:2]  # type: ignore[no-any-return]
+    give, count = devices.giver_of(position), len(x)
+    batch = _BATCH if isinstance(x, np.ndarray) else _BATCH_ON_GPU
+    if count <= batch:
+        value, error, _ = function(field, x, options, **times)
+        return give(value), give(error)
     own = {name: checked_times(name, value, count) for name, value in times.items()}
     on_failure = options.get("on_failure", "raise")
     out_of_domain = options.get("out_of_domain") or on_failure
+    checked_policies(on_failure, out_of_domain)
     marked = options | {
         "on_failure": "mark",
         "out_of_domain": "mark" if out_of_domain == "raise" else out_of_domain,
     }
-    value, error = np.empty_like(x), np.empty(count)
+    value, error = np.empty_like(x), np.empty_like(x, shape=(count,))
     status = np.empty(count, dtype=np.int8)
-    for first in range(0, count, _BATCH):
-        part = slice(first, min(first + _BATCH, count))
+    for first in range(0, count, batch):
+        part = slice(first, min(first + batch, count))
         progress = options.get("progress")
         if progress is not None:
             marked["progress"] = partial(_offset_progress, progress, first, count)
         some = {name: time[part] if time.ndim else time for name, time in own.items()}
-        value[part], error[part], status[part] = function(field, x[part], marked, **some)
+        value[part], error[part], ended = function(field, x[part], marked, **some)
+        status[part] = devices.to_host(ended)
     raise_on_failure(status, x, on_failure, out_of_domain)
-    return value, error
+    return give(value), give(error)
 
 
 def _offset_progress(progress: launch.Progress, first: int, count: int, done: int, _: int) -> None:

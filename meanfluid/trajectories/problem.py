@@ -14,6 +14,7 @@ OutOfDomain = Literal["raise", "mark", "clamp", "reflect"]
 
 _BEYOND = {"raise": END, "mark": END, "clamp": CLAMP, "reflect": REFLECT}
 _LANDED = 1e-13  # relative: what evaluating a spline beyond its own cell may change
+_CLOSEST = 1e-11  # in spacings: as close to a knot as a step can be made to end
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def assembled(field: VelocityField, layout: Layout, settings: Settings, address:
         axes = field.samples.axes
         for row, axis in enumerate(axes, start=1 + d - len(axes)):
             knots[row] = axis.lower, axis.spacing
-        landing = _LANDED ** (1.0 / (field.samples.degree + 1))
+        landing = _landing(field, field.samples.degree, layout, settings.out_of_domain)
     return Problem(
         address=address, table=field.table, samples=_words(field), state=layout.state,
         components=layout.components, rows=layout.rows, bounds=bounds_of(layout),
@@ -50,8 +51,36 @@ def assembled(field: VelocityField, layout: Layout, settings: Settings, address:
         fixed=-(-settings.steps // 2) if settings.steps else 0,
         shadowed=bool(settings.estimate_error), lower=lower, upper=upper, beyond=beyond,
         folded=bool((beyond != END).any()), earliest=field.time_range[0],
-        latest=field.time_range[1], knots=knots, landing=landing,
+        latest=field.time_range[1], knots=knots, noise=_noise(field, layout),
+        landing=landing,
     )  # fmt: skip
+
+
+def _landing(field: VelocityField, degree: int, layout: Layout, policy: OutOfDomain) -> float:
+    """How close to a knot a step has to end, in spacings.
+
+    The polynomial of a cell goes apart from that of the next one with the distance to the power
+    `degree`, its gradient with one power less; where the data end and the field is clamped or
+    mirrored, with the first power. The time spent on the wrong side is one more factor.
+    """
+    kinked = policy in ("clamp", "reflect") and any(
+        axis.boundary == "closed" for axis in field.domain or ()
+    )
+    power = 1 if kinked else degree + 1 - layout.graded
+    return float(max(_CLOSEST, _LANDED ** (1.0 / power)))
+
+
+def _noise(field: VelocityField, layout: Layout) -> Array:
+    """Rounding error of every rate that holds everywhere: a sum of samples may cancel to zero."""
+    noise = np.zeros(len(bounds_of(layout)) - 1)
+    if field.samples is not None:
+        largest = float(np.abs(field.samples.coefficients).max())
+        noise[0] = np.finfo(float).eps * largest
+        if layout.deformed:
+            noise[1] = noise[0] / min(
+                axis.spacing for axis in field.samples.axes[-field.dimension :]
+            )
+    return noise
 
 
 def bounds_of(layout: Layout) -> np.ndarray[Any, np.dtype[np.int64]]:

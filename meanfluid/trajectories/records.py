@@ -35,6 +35,7 @@ class Problem(NamedTuple):
     earliest: float  # times at which the field holds
     latest: float
     knots: Array  # (1 + dimension, 2): origin and spacing of the knots in time and space
+    noise: Array  # (parts,) rounding of the rates of a sampled field, everywhere
     landing: float  # how close to a knot a step has to end, in spacings; 0: knots are ignored
 
 

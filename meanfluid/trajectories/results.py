@@ -2,13 +2,14 @@
 
 import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 
+from meanfluid.backends import devices
 from meanfluid.backends.bodies import Observable
 from meanfluid.backends.evaluation import Layout
 from meanfluid.fields.samples import Samples
@@ -17,6 +18,10 @@ from meanfluid.trajectories.problem import Settings
 from meanfluid.trajectories.records import Output
 
 _STRAY = 0.15  # part of the shadow's largest distance so far that bounds the error from below
+_ARRAYS = (
+    "position", "displacement", "average_velocity", "error", "average_velocity_error", "gradient",
+    "gradient_error", "interpolation_error", "status", "left_domain", "steps",
+)  # fmt: skip
 _CENTRE = 0.8  # over the catalogue the plain quotient is 1.2 times the error in the median
 
 
@@ -84,8 +89,9 @@ def reported(
     settings: Settings, given: dict[str, Any], *, one_window: bool,
 ) -> Trajectories:  # fmt: skip
     """Divide integrals by durations, estimate errors, and name the parts."""
-    d, window = layout.dimension, np.abs(offsets)[..., None]
     travelled = output.travelled
+    offsets = devices.beside(travelled, offsets)
+    d, window = layout.dimension, np.abs(offsets)[..., None]
     error = global_error(settings, output, offsets, layout)
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = np.where(
@@ -120,6 +126,20 @@ def reported(
         steps=output.steps,
         **given,
     )
+
+
+def at_home(path: Trajectories, position: Any) -> Trajectories:
+    """Return the arrays of a result as those of the library that `position` belongs to."""
+    give = devices.giver_of(position)
+    if give is devices.unchanged:
+        return path
+    named = {key: getattr(path, key) for key in _ARRAYS}
+    given: dict[str, Any] = {
+        k: array if array is None else give(array) for k, array in named.items()
+    }
+    for key in ("means", "mean_errors"):
+        given[key] = {name: give(array) for name, array in getattr(path, key).items()}
+    return replace(path, **given)
 
 
 def global_error(settings: Settings, output: Output, offsets: Array, layout: Layout) -> Array:

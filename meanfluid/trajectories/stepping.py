@@ -77,7 +77,8 @@ def first_rates(
             for part in range(output.grain.shape[1]):
                 low, high = problem.bounds[part], problem.bounds[part + 1]
                 nudged = norm(beside, low, high, lane) / _NUDGE
-                output.grain[i, part] = _EPSILON * max(nudged, math.sqrt(largest[part, lane]))
+                rounding = _EPSILON * max(nudged, math.sqrt(largest[part, lane]))
+                output.grain[i, part] = max(rounding, problem.noise[part])
                 change = norm(then, low, high, lane)
                 if change > 0.0:
                     size = norm(now, low, high, lane)
@@ -89,11 +90,11 @@ def first_rates(
 def _find_largest(
     problem: Problem, particles: Particles, lanes: Lanes, block: int, count: int, rate: Any
 ) -> None:
-    """Square of the largest rate of each part at the place of the start, during the window."""
+    """Square of the largest rate of each integral at the place of the start, during the window."""
     for part in range(lanes.reach.shape[0]):
         for lane in range(LANES):
             lanes.reach[part, lane] = 0.0
-    for look in range(_LOOKS):
+    for look in range(_LOOKS if problem.components > problem.state else 0):
         _place_near(problem, particles, lanes, block, count, 0.0)
         for lane in range(LANES):
             window = particles.offsets[_row(particles, block + min(lane, count - 1)), -1]
@@ -101,10 +102,11 @@ def _find_largest(
             lanes.clock[lane] = held(problem, later)
         evaluate(problem, lanes, lanes.clock, lanes.place, rate)
         for part in range(lanes.reach.shape[0]):
-            square_norm(rate, problem.bounds[part], problem.bounds[part + 1], lanes.work[0])
+            first, last = problem.bounds[part], problem.bounds[part + 1]
+            square_norm(rate, first, last, lanes.work[0])
             for lane in range(LANES):
                 size = lanes.work[0, lane]
-                if size > lanes.reach[part, lane]:  # not if NaN
+                if first >= problem.state and size > lanes.reach[part, lane]:  # not if NaN
                     lanes.reach[part, lane] = size
 
 
@@ -187,6 +189,7 @@ def _load(
                 i = waiting
                 waiting += 1
                 output.status[i] = _status_at_start(problem, particles, output, i)
+                output.strayed[i] = output.status[i] == _OUT_OF_DOMAIN
                 if output.status[i] == _OK:
                     _seat(problem, particles, output, lanes, lane, i)
                     _record(problem, particles, output, lanes, lane)  # windows of no length

@@ -44,13 +44,6 @@ def test_arguments_are_left_alone():
     np.testing.assert_array_equal(x, HERE)
 
 
-class OnGPU:
-    """What any array on a CUDA device offers."""
-
-    def __init__(self):
-        self.__cuda_array_interface__ = {"shape": (1, 2), "typestr": "<f8", "version": 3}
-
-
 class Tracked:
     """What a torch tensor says of itself while gradients are recorded."""
 
@@ -73,7 +66,6 @@ REFUSED_POSITIONS = {
     "infinity": ([(-math.inf, 0)], ValueError, r"finite, got \[-inf, 0.0\] for particle 0"),
     "masked": (np.ma.array([[1.0, 2.0]]), TypeError, "position is a masked array; pass"),
     "tracked by torch": (Tracked(), TypeError, "tensor that requires grad; pass position.detach"),
-    "GPU": (OnGPU(), TypeError, r"GPU array \(OnGPU\); trajectories run on the CPU here: pass a"),
 }  # fmt: skip
 
 
