@@ -1,6 +1,7 @@
-"""The main example runs to its end on both of its fields, however short the training."""
+"""The examples run to their ends, however small they are made, and report what is true."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,12 +9,12 @@ from pathlib import Path
 import pytest
 import xarray
 
-SCRIPT = Path(__file__).parents[1] / "examples" / "vortex_meanflow.py"
+EXAMPLES = Path(__file__).parents[1] / "examples"
 
 
-def run(*options):
+def run(*options, script="vortex_meanflow"):
     return subprocess.run(
-        [sys.executable, str(SCRIPT), *options],
+        [sys.executable, str(EXAMPLES / f"{script}.py"), *options],
         env=dict(os.environ, MPLBACKEND="Agg", OMP_NUM_THREADS="1"),
         capture_output=True,
         text=True,
@@ -52,3 +53,59 @@ def test_it_writes_report_figures_and_comparison(tmp_path, field):
 def test_a_budget_that_cannot_be_met_is_refused():
     done = run("--budget", "5")
     assert done.returncode == 2 and "at least 60 seconds" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "field", ["double_gyre", pytest.param("bickley_jet", marks=pytest.mark.slow)]
+)
+def test_coherent_structures_reproduce_known_exponents_and_keep_area(tmp_path, field):
+    done = run(
+        "--field", field, "--resolution", "24", "--output", str(tmp_path),
+        script="coherent_structures",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {f"{field}.png", "report.md"}
+    report = (tmp_path / "report.md").read_text()
+    assert f"]({field}.png)" in report
+    known = rows_of(report, r"\(")
+    assert len(known) == 4
+    assert all(float(row[-2]) < 1e-11 for row in known)  # computed less known
+    (checks,) = rows_of(report, field)
+    assert float(checks[-1]) < 1e-9  # det F - 1, over the square of the norm of F
+
+
+def test_gridded_flow_tells_its_errors_apart(tmp_path):
+    done = run(
+        "--resolution", "24", "--days", "1", "--output", str(tmp_path), script="gridded_flow"
+    )
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"jet.nc", "errors.png", "report.md"}
+    with xarray.open_dataset(tmp_path / "jet.nc") as data:
+        assert data.time.dtype.kind == "M" and data.u.attrs["units"] == "m s-1"
+    rows = rows_of((tmp_path / "report.md").read_text(), r"\d+ x \d+, every")
+    integration, interpolation, true = (
+        [float(row[k].rstrip(" %")) for row in rows] for k in (2, 3, 4)
+    )
+    assert len(rows) == 3
+    assert max(integration) < 1e-6  # far below the others
+    for estimate, error in zip(interpolation, true, strict=True):
+        assert 0.2 * error < estimate < 10 * error, rows
+    assert true[0] / true[1] > 8 and true[1] / true[2] > 8, rows  # fourth order gives 16
+
+
+@pytest.mark.parametrize(
+    ("script", "options", "message"),
+    [
+        ("gridded_flow", ("--days", "9"), "between 0 and 8"),
+        ("coherent_structures", ("--window", "-1"), "--window must be positive"),
+    ],
+)
+def test_the_other_examples_refuse_what_they_cannot_do(script, options, message):
+    done = run(*options, script=script)
+    assert done.returncode == 2 and message in done.stderr
+
+
+def rows_of(report, start):
+    """Cells of the rows of tables whose first cell starts with a pattern."""
+    rows = re.findall(rf"^\| ({start}.*) \|$", report, re.M)
+    return [[cell.strip() for cell in row.split(" | ")] for row in rows]

@@ -10,13 +10,8 @@ from numba import njit
 
 from meanfluid import average_velocity, flow_map
 from meanfluid.backends import libm, polynomials, symbolic
-from meanfluid.backends.compiled import (
-    LANES,
-    block_evaluator,
-    call_block,
-    observable_size,
-    scalar_velocity,
-)
+from meanfluid.backends.bodies import observable_shape
+from meanfluid.backends.compiled import LANES, block_evaluator, call_block, scalar_velocity
 from meanfluid.backends.tensors import torch_velocity
 from meanfluid.fields import VelocityField, double_gyre, rotation, taylor_green
 from tests.catalogue import CASES
@@ -33,18 +28,24 @@ EPS = np.finfo(float).eps
 
 
 @njit
-def evaluate_block(address, table, time, position, rate):
-    call_block(address, table, time, position, rate)
+def evaluate_block(address, table, samples, time, state, piece_time, piece_place, rate):
+    call_block(address, table, samples, time, state, piece_time, piece_place, rate)
 
 
 def block_rate(field, time, position, **options):
-    """Rates (n, components) of up to LANES particles by the block evaluator; idle lanes at 0.5."""
+    """Rates (n, components) of up to LANES particles by the block evaluator; idle lanes at 0.5.
+
+    `position` (n, state) goes on with the gradient of the flow map if that is carried along.
+    """
     evaluator, n = block_evaluator(field, **options), len(position)
-    clock, place = np.full(LANES, 0.5), np.full((field.dimension, LANES), 0.5)
+    layout = evaluator.layout
+    clock, place = np.full(LANES, 0.5), np.full((layout.state, LANES), 0.5)
     clock[:n], place[:, :n] = time, np.transpose(position)
-    rate = np.full((evaluator.components, LANES), np.nan)
-    evaluate_block(evaluator.address, field.table, clock, place, rate)
-    return rate[:, :n].T
+    rate = np.full((layout.rows, LANES), np.nan)
+    samples = np.zeros(1) if field.samples is None else field.samples.flat
+    piece = np.ascontiguousarray(place[: field.dimension])
+    evaluate_block(evaluator.address, field.table, samples, clock, place, clock, piece, rate)
+    return rate[: layout.components, :n].T
 
 
 # The user's own unsteady field in space, in ten lines, for every backend.
@@ -169,22 +170,24 @@ def test_bodies_may_return_integers():
 def test_components_follow_one_another():
     """Velocity first, then each observable; without carrying, no motion and then the velocity."""
     field, x = rotation(2.0), [(1.0, 3.0)]
-    carried = block_evaluator(field, ON_ROTATION)
+    carried = block_evaluator(field, ON_ROTATION).layout
     assert (carried.dimension, carried.sizes, carried.components) == (2, (1, 1, 3), 7)
     found = block_rate(field, 0.5, x, observables=ON_ROTATION)
     np.testing.assert_array_equal(found, [(-6, 2, 20, 3, 1, 6.5, 9)])
-    still = block_evaluator(unsteady_rotation(), [torque], carried=False)
+    still = block_evaluator(unsteady_rotation(), [torque], carried=False).layout
     assert (still.dimension, still.sizes, still.components) == (2, (2, 2), 6)
     found = block_rate(unsteady_rotation(), 0.0, x, observables=[torque], carried=False)
     np.testing.assert_array_equal(found, [(0, 0, -3, 1, 3, 10)])
 
 
-def test_sizes_of_observables_are_found_by_calling_them():
-    assert [observable_size(rotation(), g) for g in ON_ROTATION] == [1, 1, 3]
-    assert observable_size(rotation(), lambda m, p, t, x, y: (1, x, True)) == 3
-    assert observable_size(rotation(), lambda m, p, t, x, y: m.log(-x) + p.rate) == 1
+def test_shapes_of_observables_are_found_by_calling_them():
+    """A number has none, and a tuple of one is told from it."""
+    assert [observable_shape(rotation(), g) for g in ON_ROTATION] == [(), (1,), (3,)]
+    assert observable_shape(rotation(), lambda m, p, t, x, y: (1, x, True)) == (3,)
+    assert observable_shape(rotation(), lambda m, p, t, x, y: m.log(-x) + p.rate) == ()
+    assert observable_shape(rotation(), lambda m, p, t, x, y, gradient: gradient[1][0]) == ()
     with pytest.raises(ValueError, match=r"could not be called as <lambda>\(m, p, t, x, y, z\)"):
-        observable_size(SCREW, lambda m, p, t, x, y: x)
+        observable_shape(SCREW, lambda m, p, t, x, y: x)
 
 
 def elementary(m, p, t, x, y, z):

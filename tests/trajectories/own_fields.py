@@ -49,6 +49,29 @@ def displaced(field: VelocityField, position, start, end):
     return 2 * s[..., None] * np.stack([-s * x - c * y, c * x - s * y], axis=-1)
 
 
+def whirling(m, p, t, x, y):
+    """Vortex whose angular velocity falls with radius, exp(-r^2), and pulsates with time."""
+    angular_velocity = (p.rate + p.sway * m.sin(p.beat * t)) * m.exp(-(x * x + y * y))
+    return -angular_velocity * y, angular_velocity * x
+
+
+def whirl(rate=2.0, sway=1.0, beat=1.3) -> VelocityField:
+    """Unsteady and not linear, but circles stay circles: flow map and gradient in closed form."""
+    return VelocityField(body=whirling, parameters=Turning(rate, sway, beat), dimension=2)
+
+
+def whirled(field: VelocityField, position, start, end):
+    """Closed-form flow map of `whirl`, and its gradient."""
+    x = np.asarray(position, dtype=float)
+    decay = np.exp(-(x * x).sum(axis=1))
+    angle = turned_angle(field.parameters, start, end) * decay
+    c, s = np.cos(angle), np.sin(angle)
+    turn = np.stack([np.stack([c, -s], axis=-1), np.stack([s, c], axis=-1)], axis=-2)
+    there = np.einsum("nij,nj->ni", turn, x)
+    across = np.stack([-there[:, 1], there[:, 0]], axis=-1)  # the derivative in the angle
+    return there, turn + across[:, :, None] * (-2 * x * angle[:, None])[:, None, :]
+
+
 def torque(m, p, t, x, y):
     """Angular velocity times x y, whose integral is that of sin(2 a) da; and the square radius."""
     return (p.rate + p.sway * m.sin(p.beat * t)) * x * y, x * x + y * y

@@ -13,11 +13,37 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meanfluid import dop853, rk4, trajectories, tsit5
-from meanfluid.fields import double_gyre
+from meanfluid.fields import double_gyre, sampled
 from tests.catalogue import CASES
-from tests.trajectories.own_fields import torque, unsteady_rotation, wide
+from tests.trajectories.own_fields import torque, unsteady_rotation, whirl, wide
 
 GYRE = double_gyre()
+
+
+def sampled_gyre(boundary, time=True):
+    """The gyres on a grid that ends at their walls, or a smooth periodic field."""
+    x, y, t = np.linspace(-1, 3, 33), np.linspace(-1, 3, 33), np.linspace(0, 15, 31)
+    if boundary == "periodic":
+        x = y = np.linspace(0, 2, 16, endpoint=False)
+    clock, *mesh = np.meshgrid(t, x, y, indexing="ij")
+    a, b = np.pi * mesh[0], np.pi * mesh[1]
+    swing = 1 + 0.3 * np.sin(clock)
+    velocity = [-swing * np.sin(a) * np.cos(b), swing * np.cos(a) * np.sin(b) + 0.1]
+    if not time:
+        velocity = [component[0] for component in velocity]
+    return sampled(velocity, [x, y], t if time else None, boundary=boundary)
+
+
+def spin(m, p, t, x, y, gradient):
+    return gradient[1][0] - gradient[0][1]
+
+
+def rising(m, t):
+    return t
+
+
+def falling(m, t):
+    return m.exp(-t)
 
 
 RUNS = {
@@ -33,6 +59,22 @@ RUNS = {
         CASES["kinematic_simulation_2d"].field, 0.0, 3.0, {"observables": [wide]},
     ),
     "in space": (CASES["abc_flow"].field, 0.0, 4.0, {}),
+    "deformed": (GYRE, 0.0, 5.0, {"gradient": True}),
+    "weights": (
+        whirl(), 0.25, 5.0,
+        {"observables": [spin], "weights": {"rising": rising, "falling": falling}},
+    ),
+    "sampled": (sampled_gyre("periodic"), 0.0, 9.0, {}),
+    "sampled, deformed, backwards": (
+        sampled_gyre("periodic"), 9.0, 5.0, {"gradient": True, "observables": [spin]},
+    ),
+    "sampled, without knots": (sampled_gyre("periodic"), 0.0, 5.0, {"knots": False, "rtol": 1e-7}),
+    "sampled, out of the data": (
+        sampled_gyre("open", time=False), 0.0, 30.0, {"out_of_domain": "mark"},
+    ),
+    "sampled, clamped": (
+        sampled_gyre("open", time=False), 0.0, 30.0, {"out_of_domain": "clamp"},
+    ),
 }  # fmt: skip
 
 
@@ -43,7 +85,9 @@ def positions(field, count: int) -> np.ndarray:
 def assert_same(path, whole, chosen):
     """Every array of `path` equals that of the chosen particles of `whole`, to the bit."""
     arrays = ("position", "displacement", "average_velocity", "error", "average_velocity_error",
-              "status", "steps")  # fmt: skip
+              "status", "steps", "left_domain")  # fmt: skip
+    if whole.gradient is not None:
+        arrays += ("gradient", "gradient_error")
     for name in arrays:
         np.testing.assert_array_equal(getattr(path, name), getattr(whole, name)[chosen], name)
     for name in whole.means:
@@ -85,7 +129,7 @@ def test_results_do_not_depend_on_the_rest_of_the_batch(batch):
 @settings(derandomize=True, deadline=None, max_examples=25)
 @given(
     cuts=st.lists(st.integers(1, 299), max_size=6, unique=True),
-    key=st.sampled_from(["adaptive", "observables", "modal with observables"]),
+    key=st.sampled_from(["adaptive", "observables", "modal with observables", "sampled"]),
 )
 def test_results_do_not_depend_on_how_the_batch_is_split(cuts, key):
     x = positions(RUNS[key][0], 300)
@@ -160,8 +204,13 @@ print("not interrupted", flush=True)
 
 @pytest.mark.skipif(os.name != "posix", reason="sends SIGINT")
 @pytest.mark.parametrize(
-    "count, threads", [(20_000, 2), (10, 1)], ids=["two threads", "few particles"]
-)  # fmt: skip
+    "count, threads",
+    [
+        pytest.param(20_000, 2, id="two threads"),
+        pytest.param(10, 1, id="few particles"),
+        pytest.param(10_000_000, 2, id="ten million", marks=pytest.mark.slow),
+    ],
+)
 def test_ctrl_c_ends_a_long_run_within_two_seconds(count, threads):
     """The run would take half a minute or more."""
     process = subprocess.Popen(

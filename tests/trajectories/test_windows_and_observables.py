@@ -124,8 +124,8 @@ def test_observables_on_solid_rotation():
     }
     assert list(path.means) == list(path.mean_errors) == list(expected)
     for name, exact in expected.items():
-        assert path.means[name].shape == path.mean_errors[name].shape == exact.shape
-        error = abs(path.means[name] - exact)
+        assert path.means[name].shape == exact.shape and path.mean_errors[name].shape == (30,)
+        error = np.linalg.norm(np.reshape(path.means[name] - exact, (30, -1)), axis=1)
         assert error.max() < 1e-10, name
         assert (error <= 10 * path.mean_errors[name] + 2e-14).all(), name
 
@@ -148,7 +148,8 @@ def test_with_times_means_have_an_axis_of_times_before_that_of_a_tuple():
     path = trajectories(
         rotation(1.3), [(0.3, 0.2)], 0.0, 1.0, observables=ON_ROTATION, times=[0.5, 1.0]
     )
-    assert path.means["moments"].shape == path.mean_errors["moments"].shape == (1, 2, 3)
+    assert path.means["moments"].shape == (1, 2, 3)
+    assert path.mean_errors["moments"].shape == (1, 2)
     assert path.means["three"].shape == path.mean_errors["three"].shape == (1, 2)
     turn = 1.3 * np.array([0.5, 1.0])
     cosine = (0.05 * np.sin(turn) * np.cos(turn) - 0.12 * np.sin(turn) ** 2) / (2 * turn)
@@ -162,8 +163,8 @@ def test_observables_of_an_unsteady_field_forwards_and_backwards(end):
     exact = mean_torque(field, x, 0.5, end)
     np.testing.assert_allclose(path.means["torque"][:, 0], exact, rtol=0, atol=1e-10)
     np.testing.assert_allclose(path.means["torque"][:, 1], (x * x).sum(1), rtol=1e-10)
-    error = abs(path.means["torque"][:, 0] - exact)
-    assert np.mean(error <= 10 * path.mean_errors["torque"][:, 0] + 1e-14) > 0.95
+    error = np.linalg.norm(path.means["torque"] - np.stack([exact, (x * x).sum(1)], 1), axis=1)
+    assert np.mean(error <= 10 * path.mean_errors["torque"] + 1e-14) > 0.95
 
 
 @pytest.mark.parametrize("times", [None, [0.3, 1.0, 2.3]])
@@ -197,7 +198,7 @@ def test_eulerian_means_of_observables_beside_that_of_velocity(end):
     means, errors = path.means["torque"], path.mean_errors["torque"]
     exact = np.stack([rate * x.prod(axis=1), (x * x).sum(axis=1)], axis=-1)
     np.testing.assert_allclose(means, exact, rtol=0, atol=1e-11)
-    assert (abs(means - exact) <= 10 * errors + 1e-14).all()
+    assert (np.linalg.norm(means - exact, axis=1) <= 10 * errors + 1e-14).all()
     np.testing.assert_array_equal(path.position, x)
 
 
