@@ -4,6 +4,8 @@ PIP_OPTIONS ?=
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+BENCHMARKS ?= kernels work_precision schemes scaling compile_time \
+	$(patsubst benchmarks/%.py,%,$(wildcard benchmarks/interpolation.py))
 
 .PHONY: example test check bench docs clean
 
@@ -20,7 +22,8 @@ check: $(STAMP)
 	$(BIN)/mypy
 
 bench: $(STAMP)
-	$(BIN)/python benchmarks/cpu_kernels.py
+	for script in $(BENCHMARKS); do $(BIN)/python benchmarks/$$script.py || exit 1; done
+	$(BIN)/python benchmarks/report.py
 
 docs: $(STAMP)
 	$(BIN)/python -m pip install -q -c constraints.txt -e '.[docs]'
