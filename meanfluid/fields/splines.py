@@ -19,8 +19,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.fft import irfft, rfft
-from scipy.linalg import solve_banded
 
 Array = NDArray[np.float64]
 
@@ -134,6 +132,8 @@ def cell_centre_values(coefficients: Array, axis: int, degree: int) -> Array:
 
 def _periodic(values: Array, degree: int) -> Array:
     """Divide by the Fourier transform of the B-spline at the nodes: the system is circulant."""
+    from scipy.fft import irfft, rfft  # here, since importing SciPy takes as long as all the rest
+
     n, reach = len(values), degree // 2
     solved = values
     if reach:
@@ -148,6 +148,8 @@ def _periodic(values: Array, degree: int) -> Array:
 
 def _not_a_knot(values: Array, degree: int) -> Array:
     """Solve for the values at the nodes and for no jump at the outermost inner nodes."""
+    from scipy.linalg import solve_banded
+
     n, reach = len(values), degree // 2
     if not reach:
         return values
