@@ -20,6 +20,7 @@ import numpy as np
 from tqdm import tqdm
 
 import meanfluid as mf
+from meanfluid.files import replacing
 from meanfluid.reporting.figures import Map, grid, plot_maps, save
 from meanfluid.reporting.provenance import hardware, stamp, versions
 from meanfluid.reporting.tables import markdown_table
@@ -175,6 +176,6 @@ free of divergence, at up to 10000 of the points.
 
 {markdown_table(["", ""], [[name, value] for name, value in where.items()])}
 """
-(output / "report.md.partial").write_text(report)
-(output / "report.md.partial").replace(output / "report.md")
+with replacing(output / "report.md") as file:
+    file.write(report.encode())
 print(f"\nreport: {output / 'report.md'}; {time.perf_counter() - began:.0f} s in all")

@@ -21,6 +21,7 @@ import xarray
 from tqdm import tqdm
 
 import meanfluid as mf
+from meanfluid.files import replacing, standing_in_for
 from meanfluid.reporting.figures import Map, grid, plot_maps, save
 from meanfluid.reporting.provenance import hardware, stamp, versions
 from meanfluid.reporting.tables import markdown_table, percent
@@ -66,8 +67,8 @@ data = xarray.Dataset(
     {"title": "Bickley jet", "Conventions": "CF-1.11", "history": f"{stamp()}: gridded_flow.py"},
 )
 path = output / "jet.nc"
-data.to_netcdf(output / "jet.nc.partial")
-(output / "jet.nc.partial").replace(path)
+with standing_in_for(path) as part:
+    data.to_netcdf(part)
 
 # ---------------------------------------------------------------- Averages
 columns, lines, points = grid(EXTENT, arguments.resolution)
@@ -156,6 +157,6 @@ The figure is of the finest grid.
 
 {markdown_table(["", ""], [[name, value] for name, value in where.items()])}
 """
-(output / "report.md.partial").write_text(report)
-(output / "report.md.partial").replace(output / "report.md")
+with replacing(output / "report.md") as file:
+    file.write(report.encode())
 print(f"\nreport: {output / 'report.md'}; {time.perf_counter() - began:.0f} s in all")

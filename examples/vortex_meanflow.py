@@ -22,6 +22,7 @@ import torch
 import xarray
 
 import meanfluid as mf
+from meanfluid.files import replacing, standing_in_for
 from meanfluid.learning import (
     MLP,
     Anchors,
@@ -253,8 +254,8 @@ combined["training_steps"] = ("arm", [trained[name].step for name in names])
 combined["eulerian_relative_error"] = ("window", eulerian_by_window)
 combined.attrs |= {"Conventions": "CF-1.11", "history": f"{stamp()}: {where['command']}"}
 combined.attrs |= {f"provenance_{name.replace(' ', '_')}": value for name, value in where.items()}
-combined.to_netcdf(output / "comparison.nc.partial")
-(output / "comparison.nc.partial").replace(output / "comparison.nc")
+with standing_in_for(output / "comparison.nc") as part:
+    combined.to_netcdf(part)
 by_window = markdown_table(
     ["length of window", *names, *(f"{name}: residual" for name in names), "Eulerian mean"],
     [
@@ -313,6 +314,6 @@ Both figures: window from {final - windows.longest:g} to {final:g}.
 
 {provenance}
 """
-(output / "report.md.partial").write_text(report)
-(output / "report.md.partial").replace(output / "report.md")
+with replacing(output / "report.md") as file:
+    file.write(report.encode())
 print(f"\nreport: {output / 'report.md'}; {time.perf_counter() - began:.0f} s in all")

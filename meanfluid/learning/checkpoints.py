@@ -6,16 +6,15 @@ that must agree for the run to go on as if it had never stopped; see `fingerprin
 
 import contextlib
 import itertools
-import os
-import secrets
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 
 from meanfluid.errors import CheckpointError
+from meanfluid.files import replacing
 
 FORMAT = "meanfluid training checkpoint, version 2"
 ADVICE = "delete it, name another file, or start over with resume=False"
@@ -73,24 +72,6 @@ def refusing(path: str | Path, verdict: str) -> Iterator[None]:
         ) from error
 
 
-@contextlib.contextmanager
-def replacing(path: str | Path) -> Iterator[IO[bytes]]:
-    """Open a temporary binary file that takes the place of `path` when it is complete."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
-    try:
-        with open(part, "xb") as temporary:  # unlike tempfile, with the usual permissions
-            yield temporary
-            temporary.flush()
-            os.fsync(temporary.fileno())
-        os.replace(part, path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
-
-
 def _excerpts(one: str, other: str) -> tuple[str, str]:
     """Two texts, or the surroundings of where they begin to differ."""
     if max(len(one), len(other)) <= SHOWN:
@@ -99,14 +80,3 @@ def _excerpts(one: str, other: str) -> tuple[str, str]:
     first = max(0, len(list(same)) - SHOWN // 2)
     cut = slice(first, first + SHOWN)
     return f"...{one[cut]}...", f"...{other[cut]}..."
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename survive a power failure, where the system can open folders."""
-    if not hasattr(os, "O_DIRECTORY"):
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from meanfluid.learning.checkpoints import replacing
+from meanfluid.files import replacing
 
 COLUMNS = "step,seconds,lr,loss,residual"
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from meanfluid.fields.velocity_field import Array, VelocityField
+from meanfluid.files import replacing
 
 if TYPE_CHECKING:
     import xarray
@@ -259,10 +260,9 @@ def save(figure: "Figure", path: Path) -> Path:
     """Write a figure as PNG, whole or not at all, close it, and return the path."""
     import matplotlib.pyplot as plt
 
-    partial = path.with_name(path.name + ".partial")
-    figure.savefig(partial, format="png")
+    with replacing(path) as file:
+        figure.savefig(file, format="png")
     plt.close(figure)
-    partial.replace(path)
     return path
 
 

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from meanfluid.errors import CheckpointError
-from meanfluid.learning.checkpoints import load_checkpoint, replacing, save_checkpoint
+from meanfluid.files import replacing
+from meanfluid.learning.checkpoints import load_checkpoint, save_checkpoint
 from meanfluid.learning.run_log import start_log
 
 STATE = {"weights": torch.arange(4.0), "step": 3}
