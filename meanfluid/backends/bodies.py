@@ -36,7 +36,7 @@ def checked_body(field: VelocityField) -> None:
     """
     row: Any = type(field.parameters)(*field.table[0])
     value = _called("body", field.body, row, field, ())
-    if not (isinstance(value, tuple) and len(value) == field.dimension and _are_numbers(value)):
+    if not (isinstance(value, tuple) and len(value) == field.dimension and are_numbers(value)):
         raise ValueError(
             f"body {field.name} must return a tuple of {field.dimension} real numbers, one "
             f"velocity component per coordinate, got {value!r}"
@@ -79,7 +79,7 @@ def observable_shape(field: VelocityField, observable: Observable) -> tuple[int,
     value = _called("observable", observable, parameters, field, names)
     is_tuple = isinstance(value, tuple)
     parts = value if is_tuple else (value,)
-    if not parts or not _are_numbers(parts):
+    if not parts or not are_numbers(parts):
         raise ValueError(
             f"observable {observable.__name__} must return a real number or a tuple of them, "
             f"got {value!r}"
@@ -107,5 +107,6 @@ def _called(
         ) from error
 
 
-def _are_numbers(parts: tuple[Any, ...]) -> bool:
+def are_numbers(parts: tuple[Any, ...]) -> bool:
+    """Whether all members are real numbers, not arrays."""
     return all(np.ndim(part) == 0 and np.asarray(part).dtype.kind in "iufb" for part in parts)

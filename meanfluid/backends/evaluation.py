@@ -20,6 +20,7 @@ from typing import Any
 from meanfluid.backends.bodies import Observable, asked_for, observable_shape
 from meanfluid.backends.derivatives import differentiated, gradient_body
 from meanfluid.backends.interpolation import sampler
+from meanfluid.backends.written import written
 from meanfluid.fields.velocity_field import VelocityField
 
 Decorator = Callable[[Any], Any]
@@ -369,6 +370,4 @@ def _tuple(parts: Iterable[str]) -> str:
 
 def _written(signature: str, lines: list[str], device: Device, **names: Any) -> Any:
     """Compile a function from its source, with the given names as its globals."""
-    text = "\n    ".join([f"def {signature}:", *(lines or ["pass"])])
-    exec(compile(text, "<meanfluid.backends.evaluation>", "exec"), names)
-    return device.compile(names[signature.partition("(")[0]])
+    return device.compile(written(signature, lines, names))

@@ -6,8 +6,6 @@ source of a plain function in the vocabulary of bodies. The operations and their
 the body; only signs move, which changes no bit.
 """
 
-import itertools
-import linecache
 import math
 import operator
 from collections import Counter
@@ -16,11 +14,11 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from meanfluid.backends.written import written
 from meanfluid.fields.elementary import FUNCTIONS
 
 LOCAL = "s"  # of the names s1, s2, ... of intermediate results
 _INLINE = 60  # characters of a result that is used once and printed in place
-_number = itertools.count(1)
 
 
 class NotFollowedError(Exception):
@@ -205,15 +203,10 @@ def function_of(
 ) -> Callable[..., Any]:
     """Compile the function that returns the results, and keep its source for whoever asks."""
     word = name if name.isidentifier() else "function"
-    header = f"def derivatives_of_{word.strip('_')}({', '.join(('m', 'p', *arguments))}):"
-    lines = [header, f'    """{title}"""', *_body_lines(graph, results)]
-    source = "\n".join(lines) + "\n"
-    filename = f"<derivatives of {name} {next(_number)}>"
-    linecache.cache[filename] = (len(source), None, source.splitlines(True), filename)
-    namespace: dict[str, Any] = {"__name__": __name__, "inf": math.inf, "nan": math.nan}
-    exec(compile(source, filename, "exec"), namespace)
-    function: Callable[..., Any] = namespace[f"derivatives_of_{word.strip('_')}"]
-    return function
+    signature = f"derivatives_of_{word.strip('_')}({', '.join(('m', 'p', *arguments))})"
+    lines = [f'"""{title}"""', *_body_lines(graph, results)]
+    names: dict[str, Any] = {"__name__": __name__, "inf": math.inf, "nan": math.nan}
+    return written(signature, lines, names, title=f"derivatives of {name}")
 
 
 def _body_lines(graph: Graph, results: list[Any]) -> list[str]:
@@ -231,11 +224,11 @@ def _body_lines(graph: Graph, results: list[Any]) -> list[str]:
         named = uses[index] > 1 or len(text) > _INLINE
         if named and graph.nodes[index][0] != "input":
             name = f"{LOCAL}{len(lines) + 1}"
-            lines.append(f"    {name} = {text}")
+            lines.append(f"{name} = {text}")
             text, level = name, _ATOM
         printed[index] = text, level
-    returned = [f"        {_text(result, printed)[0]}," for result in results]
-    return [*lines, "    return (", *returned, "    )"]
+    returned = [f"    {_text(result, printed)[0]}," for result in results]
+    return [*lines, "return (", *returned, ")"]
 
 
 def _expression(

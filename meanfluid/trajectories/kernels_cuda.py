@@ -26,6 +26,7 @@ from meanfluid.backends.compiled import CPU
 from meanfluid.backends.devices import require_compiler
 from meanfluid.backends.evaluation import Device, Layout, Source, evaluator
 from meanfluid.backends.rebinding import Rebinding
+from meanfluid.backends.written import written
 from meanfluid.trajectories import stages, stepping
 from meanfluid.trajectories.control import Status
 from meanfluid.trajectories.records import Lanes, Output, Particles, Problem
@@ -261,10 +262,7 @@ def _written_step(names: dict[str, Any], layout: Layout, variant: Variant) -> An
         "held": names.get("held") or bind(stages.held),
         "evaluate_piece": bind(stages._evaluate_piece),
     }
-    lines = [
-        "def _step(problem, lanes, travelled):",
-        "stage, place, origin, h = lanes.stage, lanes.place, lanes.origin, lanes.h[0]",
-    ]
+    lines = ["stage, place, origin, h = lanes.stage, lanes.place, lanes.origin, lanes.h[0]"]
     for i, (weights, node) in enumerate(zip(variant.a, variant.c, strict=True)):
         lines.append(f"lanes.clock[0] = held(problem, lanes.time[0] + {node!r} * h)")
         for k in range(layout.state):
@@ -272,7 +270,7 @@ def _written_step(names: dict[str, Any], layout: Layout, variant: Variant) -> An
             way = f"travelled[{k}, 0] + h * ({' + '.join(terms) or '0.0'})"
             lines.append(f"place[{k}, 0] = origin[{k}, 0] + ({way})")
         lines.append(f"evaluate_piece(problem, lanes, stage[{i}])")
-    return _device(_executed(lines, "_step", scope))
+    return _device(written("_step(problem, lanes, travelled)", lines, scope))
 
 
 def _new_lanes(layout: Layout, variant: Variant) -> Any:
@@ -284,7 +282,7 @@ def _new_lanes(layout: Layout, variant: Variant) -> Any:
         bounds=np.array(variant.bounds), b=np.array(variant.b),
         error_weights=np.array(variant.errors), lower=np.zeros(d), upper=np.zeros(d),
     )  # fmt: skip
-    lines = ["def _new_lanes(problem):"]
+    lines = []
     for name, array in stepping._new_lanes.py_func(problem)._asdict().items():
         shape = tuple(max(1, n) for n in (*array.shape[:-1], 1))
         lines.append(f"{name} = cuda.local.array({shape}, {array.dtype.name})")
@@ -296,13 +294,7 @@ def _new_lanes(layout: Layout, variant: Variant) -> Any:
     lines.append(f"return Lanes({', '.join(Lanes._fields)})")
     scope = {"cuda": cuda, "Lanes": Lanes, "int64": int64, "float64": float64}
     # Inlined as source: local arrays live no longer than the function that makes them.
-    return cuda.jit(device=True, inline="always")(_executed(lines, "_new_lanes", scope))
-
-
-def _executed(lines: list[str], name: str, scope: dict[str, Any]) -> Any:
-    text = "\n    ".join(lines)
-    exec(compile(text, "<meanfluid.trajectories.kernels_cuda>", "exec"), scope)
-    return scope[name]
+    return cuda.jit(device=True, inline="always")(written("_new_lanes(problem)", lines, scope))
 
 
 def _numpy() -> Any:

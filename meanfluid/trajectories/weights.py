@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numba.extending import register_jitable
 
-from meanfluid.backends.bodies import Observable, asked_for, observable_shape
+from meanfluid.backends.bodies import Observable, are_numbers, asked_for, observable_shape
+from meanfluid.backends.written import written
 from meanfluid.fields.elementary import numpy_functions
 from meanfluid.fields.velocity_field import VelocityField
 from meanfluid.trajectories.results import Trajectories
@@ -65,7 +66,7 @@ def _checked_weight(name: str, weight: Any) -> None:
         value = weight(numpy_functions, np.float64(0.5))
     except (AttributeError, TypeError) as error:
         raise ValueError(f"weight {name} could not be called as w(m, t): {error}") from error
-    if np.ndim(value) != 0 or np.asarray(value).dtype.kind not in "iufb":
+    if not are_numbers((value,)):
         raise ValueError(f"weight {name} must return a real number, got {value!r}")
 
 
@@ -78,14 +79,8 @@ def _product(
     value = f"g({arguments})" if g is not None else (asked[0] if asked else "1.0")
     parts = [f"w * value[{k}]" for k in range(shape[0])] if shape else ["w * value"]
     result = f"({', '.join(parts)},)" if shape else parts[0]
-    text = (
-        f"def product({arguments}):\n"
-        f"    w = weight(m, t)\n"
-        f"    value = {value}\n"
-        f"    return {result}\n"
-    )
     names = {"weight": register_jitable(weight)}
     if g is not None:
         names["g"] = register_jitable(g)
-    exec(compile(text, "<meanfluid.trajectories.weights>", "exec"), names)
-    return names["product"]  # type: ignore[no-any-return]
+    lines = ["w = weight(m, t)", f"value = {value}", f"return {result}"]
+    return written(f"product({arguments})", lines, names)
