@@ -172,6 +172,21 @@ class Samples:
         return self.coefficients.reshape(-1)
 
     @cached_property
+    def words(self) -> Array:
+        """The coefficients as words of float64, whatever their type; padded if need be."""
+        flat = self.flat
+        if flat.dtype != np.float64:
+            padded = np.zeros(flat.size + flat.size % 2, dtype=flat.dtype)
+            padded[: flat.size] = flat
+            flat = padded.view(np.float64)
+        return flat
+
+    @cached_property
+    def largest(self) -> float:
+        """The largest modulus of a coefficient: the scale of rounding of the velocity."""
+        return float(max(self.flat.max(), -self.flat.min()))
+
+    @cached_property
     def table(self) -> Array:
         """Geometry, (1, 5 axes): five numbers per axis, named in `GEOMETRY`, time first."""
         return np.array([[number for axis in self.axes for number in axis.geometry]])

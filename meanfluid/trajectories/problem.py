@@ -43,7 +43,8 @@ def assembled(field: VelocityField, layout: Layout, settings: Settings, address:
             knots[row] = axis.lower, axis.spacing
         landing = _landing(field, field.samples.degree, layout, settings.out_of_domain)
     return Problem(
-        address=address, table=field.table, samples=_words(field), state=layout.state,
+        address=address, table=field.table,
+        samples=np.zeros(1) if field.samples is None else field.samples.words, state=layout.state,
         components=layout.components, rows=layout.rows, bounds=bounds_of(layout),
         a=scheme.a, b=scheme.b, c=scheme.c, error_weights=scheme.errors, order=scheme.order,
         error_order=scheme.error_order, rtol=float(settings.rtol), atol=float(settings.atol),
@@ -74,8 +75,7 @@ def _noise(field: VelocityField, layout: Layout) -> Array:
     """Rounding error of every rate that holds everywhere: a sum of samples may cancel to zero."""
     noise = np.zeros(len(bounds_of(layout)) - 1)
     if field.samples is not None:
-        largest = float(np.abs(field.samples.coefficients).max())
-        noise[0] = np.finfo(float).eps * largest
+        noise[0] = np.finfo(float).eps * field.samples.largest
         if layout.deformed:
             noise[1] = noise[0] / min(
                 axis.spacing for axis in field.samples.axes[-field.dimension :]
@@ -105,15 +105,3 @@ def _ends(
             lower[k], upper[k] = axis.lower, axis.upper
             beyond[k] = REFLECT if axis.boundary == "wall" else _BEYOND[policy]
     return lower, upper, beyond
-
-
-def _words(field: VelocityField) -> Array:
-    """Spline coefficients as float64 words, whatever their type; one zero for a formula."""
-    if field.samples is None:
-        return np.zeros(1)
-    flat = field.samples.flat
-    if flat.dtype == np.float32:
-        padded = np.zeros(flat.size + flat.size % 2, dtype=np.float32)
-        padded[: flat.size] = flat
-        return padded.view(np.float64)
-    return np.asarray(flat)
