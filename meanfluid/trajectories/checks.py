@@ -89,9 +89,7 @@ def checked_windows(
 
 def _checked_outputs(times: ArrayLike, begin: float, stop: float) -> Array:
     """Return times of output, in order between begin and stop."""
-    if np.asarray(times).dtype.kind not in "iuf":
-        raise TypeError(f"times must hold real numbers, got dtype {np.asarray(times).dtype}")
-    outputs = np.asarray(times, dtype=np.float64)
+    outputs: Array = devices.to_host(_numbers("times", times)).astype(np.float64)
     if outputs.ndim != 1 or outputs.size == 0:
         raise ValueError(f"times must be a sequence of numbers, got shape {outputs.shape}")
     direction = math.copysign(1.0, stop - begin)

@@ -202,11 +202,12 @@ def trajectories(
         raise ValueError("gradient=True needs carried=True: particles that stay have no flow map")
     functions = _named(observables)
     functions |= weighted_observables(field, functions, weights or {})
+    coarse = coarsened(field) if interpolation_error else None
     carry = {"carried": carried, "deformed": gradient}
+    particles = (x, begin, offsets)
     layout, output = _integrated(
-        field, tuple(functions.values()), carry, settings, (x, begin, offsets), device, threads,
-        progress,
-    )  # fmt: skip
+        field, tuple(functions.values()), carry, settings, particles, device, threads, progress
+    )
     raise_on_failure(output.status, x, on_failure, settings.out_of_domain)
     given = {
         "start": start,
@@ -217,15 +218,11 @@ def trajectories(
         x, offsets, output, layout, list(functions), settings, given, one_window=times is None
     )
     normalised(path, weights or {})
-    if not interpolation_error:
-        return at_home(path, position)
-    coarse = trajectories(
-        coarsened(field), x, start, end, times=times, carried=carried, rtol=rtol, atol=atol,
-        scheme=scheme, steps=steps, max_steps=max_steps, knots=knots, on_failure="mark",
-        out_of_domain=out_of_domain or on_failure, estimate_error=False, threads=threads,
-        device=device,
-    )  # fmt: skip
-    path = replace(path, interpolation_error=difference(path, coarse, field.samples))
+    if coarse is not None:
+        plain, carry = replace(settings, estimate_error=False), carry | {"deformed": False}
+        _, rough = _integrated(coarse, (), carry, plain, particles, device, threads, None)
+        away = difference(output, rough, field)
+        path = replace(path, interpolation_error=away[:, 0] if times is None else away)
     return at_home(path, position)
 
 

@@ -12,7 +12,6 @@ import numpy as np
 from meanfluid.backends import devices
 from meanfluid.backends.bodies import Observable
 from meanfluid.backends.evaluation import Layout
-from meanfluid.fields.samples import Samples
 from meanfluid.fields.velocity_field import Array, VelocityField
 from meanfluid.trajectories.problem import Settings
 from meanfluid.trajectories.records import Output
@@ -165,10 +164,11 @@ def global_error(settings: Settings, output: Output, offsets: Array, layout: Lay
     return np.where(unknown, np.inf, error)
 
 
-def difference(path: Trajectories, coarse: Trajectories, samples: Samples | None) -> Any:
-    """Return the interpolation error of trajectories, given those on every other node."""
-    order = min(axis.degree for axis in samples.axes) + 1 if samples else 0
-    return _length(path.displacement - coarse.displacement) / (2**order - 1)
+def difference(output: Output, coarse: Output, field: VelocityField) -> Any:
+    """Return the interpolation error (n, times), given the same on every other node."""
+    d, axes = field.dimension, field.samples.axes if field.samples else ()
+    order = min(axis.degree for axis in axes) + 1
+    return _length(output.travelled[..., :d] - coarse.travelled[..., :d]) / (2**order - 1)
 
 
 def _parts(names: list[str], layout: Layout) -> tuple[slice, dict[str, Any]]:
