@@ -9,6 +9,7 @@ from meanfluid.trajectories.records import END, Lanes, Problem
 from meanfluid.trajectories.stages import inlined
 
 _SAFETY, _SHRINK, _GROW = 0.9, 0.2, 5.0
+_HALVINGS = 60  # of the pair, until its crossing of a knot is known to rounding
 
 
 @inlined
@@ -103,7 +104,7 @@ def _look_for_knots(problem: Problem, lanes: Lanes, lane: int) -> None:
     """Refuse a pair that goes past a knot, and say how long it should be to end on it.
 
     The path is the quartic through both ends and the middle with the velocities of the first two
-    (a polynomial in the fraction f of the pair); its crossing is found by bisection and secants.
+    (a polynomial in the fraction of the pair).
     """
     half, fraction = 0.5 * lanes.pair[lane], 1.0
     for k in range(lanes.piece_place.shape[0]):
@@ -135,16 +136,15 @@ def _crossing(
     In s = 2 f the quartic has value 0 and slope `begin` at 0, `first` and `middle` at 1, and value
     `both` at 2.
     """
-    # q = begin s + b s^2 + c s^3 + d s^4
-    p, r = first - begin, middle - begin
-    # at 1: b + c + d = p and 2 b + 3 c + 4 d = r; at 2: b + 2 c + 4 d = (both - 2 begin) / 4
-    q = 0.25 * (both - 2.0 * begin)
+    # It is begin s + b s^2 + c s^3 + d s^4 with b + c + d = p and 2 b + 3 c + 4 d = r, from value
+    # and slope at 1, and b + 2 c + 4 d = q, from the value at 2.
+    p, r, q = first - begin, middle - begin, 0.25 * (both - 2.0 * begin)
     d = q - r + p
     c = r - 2.0 * p - 2.0 * d
     b = p - c - d
     low, high = 0.0, 2.0 * limit
     sign = math.copysign(1.0, knot)
-    for _ in range(60):
+    for _ in range(_HALVINGS):
         s = 0.5 * (low + high)
         if sign * (s * (begin + s * (b + s * (c + s * d))) - knot) < 0.0:
             low = s

@@ -41,9 +41,9 @@ def first_rates(
     """Evaluate the rates at the start, their grain, and each particle's first pair of steps.
 
     The step is a fraction, set by tolerance and order, of the time scale |v| / |Dv/Dt|. The grain
-    is what changing x and t by a rounding error does to a rate, and not less than a rounding error
-    of the largest rate that is met there during the window: a rate that passes through zero is
-    often a difference of terms that do not.
+    is what changing x and t by a rounding error does to a rate. That of an integral is not less
+    than a rounding error of the largest rate that is met there during the window: one that passes
+    through zero is often a difference of terms that do not.
     """
     dimension, lanes = particles.position.shape[1], _new_lanes(problem)
     fraction = 2.0 * max(problem.rtol, 1e-15) ** (1.0 / problem.order)

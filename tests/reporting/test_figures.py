@@ -2,7 +2,6 @@
 
 import importlib.metadata
 
-import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -19,14 +18,7 @@ from meanfluid.reporting.figures import (
 from meanfluid.reporting.provenance import hardware, stamp, versions
 from meanfluid.reporting.tables import markdown_table, percent
 
-matplotlib.use("Agg")
 EXTENT = (0.0, 2.0, 0.0, 1.0)
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
 
 
 def test_the_grid_has_square_cells_and_points_in_the_order_of_an_image():

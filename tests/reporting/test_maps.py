@@ -1,21 +1,11 @@
 """Maps show the values they are given, and say where colours end."""
 
-import matplotlib
-import matplotlib.pyplot as plt
 import numpy as np
-import pytest
 from matplotlib.colors import LogNorm
 
 from meanfluid.reporting.figures import Map, grid, plot_maps
 
-matplotlib.use("Agg")
 EXTENT = (0.0, 2.0, 0.0, 1.0)
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
 
 
 def test_every_map_has_its_values_title_and_colour_bar():
