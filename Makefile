@@ -13,7 +13,7 @@ example: $(STAMP)
 	$(BIN)/python examples/vortex_meanflow.py
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 check: $(STAMP)
 	$(BIN)/ruff check .
