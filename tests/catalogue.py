@@ -99,4 +99,15 @@ CASES: dict[str, Case] = {
         (-3.0,) * 3,
         (3.0,) * 3,
     ),
+    "gaussian_path": _square(
+        fields.gaussian_path((1.0, -0.5), [[1.0, 0.6], [0.6, 0.5]], np.diag([0.5, 2.0])),
+        0.0,
+        1.0,
+        2.0,
+    ),
+    # Of one component, since sympy simplifies for minutes at two: see test_generative.
+    "mixture_path": Case(
+        fields.mixture_path([0.3, 0.7], [-1.5, 1.0], [0.4, 0.6]), 0.1, 0.9, (-2.0,), (2.0,)
+    ),
+    "two_point_path": Case(fields.two_point_path(), 0.4, 0.9, (-1.5,), (1.5,)),
 }

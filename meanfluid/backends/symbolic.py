@@ -15,6 +15,8 @@ from meanfluid.errors import missing_extra
 from meanfluid.fields.elementary import FUNCTIONS
 from meanfluid.fields.velocity_field import VelocityField
 
+_LONG = 300  # operations: the longest divergence in the catalogue that simplifies has 111
+
 
 class Symbols(NamedTuple):
     """The symbols of a formula.
@@ -70,11 +72,16 @@ def latex(field: VelocityField) -> str:
 
 
 def divergence(field: VelocityField) -> Any:
-    """Divergence of the velocity, simplified; of a modal field, the sum of that of one mode."""
+    """Divergence of the velocity; of a modal field, the sum of that of one mode.
+
+    It is simplified unless the formula is long, where that may take forever.
+    """
     sympy = _sympy()
     one_mode, symbols = _formula(field)
     rate = sum(sympy.diff(v, x) for v, x in zip(one_mode, symbols.position, strict=True))
-    return _summed(sympy.Matrix([sympy.simplify(rate)]), symbols)[0]
+    if rate.count_ops() <= _LONG:
+        rate = sympy.simplify(rate)
+    return _summed(sympy.Matrix([rate]), symbols)[0]
 
 
 def jacobian(field: VelocityField) -> Any:

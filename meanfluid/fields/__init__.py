@@ -1,6 +1,9 @@
 """The catalogue of velocity fields, one line per field."""
 
 from meanfluid.fields.datasets import from_xarray as from_xarray
+from meanfluid.fields.generative import gaussian_path as gaussian_path
+from meanfluid.fields.generative import mixture_path as mixture_path
+from meanfluid.fields.generative import two_point_path as two_point_path
 from meanfluid.fields.modal import gaussian_spectrum as gaussian_spectrum
 from meanfluid.fields.modal import kinematic_simulation as kinematic_simulation
 from meanfluid.fields.modal import lamb_oseen_pair as lamb_oseen_pair
