@@ -9,6 +9,7 @@ name           type                 value
 `velocity`     tuple                the field there
 `gradient`     tuple of tuples      ``gradient[i][j]`` is d v_i / d x_j
 `deformation`  tuple of tuples      ``deformation[i][j]`` is d X_i / d x_j, from the start until now
+`constants`    tuple                numbers given for this particle, by ``constants=``
 =============  ===================  ================================================================
 """
 
@@ -24,7 +25,7 @@ from meanfluid.fields.velocity_field import VelocityField
 
 Observable = Callable[..., Any]
 
-BY_NAME = ("velocity", "gradient", "deformation")
+BY_NAME = ("velocity", "gradient", "deformation", "constants")
 
 
 def checked_body(field: VelocityField) -> None:
@@ -65,7 +66,9 @@ def asked_for(observable: Observable, dimension: int) -> tuple[str, ...]:
     return names
 
 
-def observable_shape(field: VelocityField, observable: Observable) -> tuple[int, ...]:
+def observable_shape(
+    field: VelocityField, observable: Observable, constants: int = 0
+) -> tuple[int, ...]:
     """Return () if an observable returns a number, (size,) if a tuple, by calling it once.
 
     Raises
@@ -76,7 +79,7 @@ def observable_shape(field: VelocityField, observable: Observable) -> tuple[int,
     """
     names = asked_for(observable, field.dimension)
     parameters = None if field.modal or field.samples is not None else field.parameters
-    value = _called("observable", observable, parameters, field, names)
+    value = _called("observable", observable, parameters, field, names, constants)
     is_tuple = isinstance(value, tuple)
     parts = value if is_tuple else (value,)
     if not parts or not are_numbers(parts):
@@ -88,13 +91,15 @@ def observable_shape(field: VelocityField, observable: Observable) -> tuple[int,
 
 
 def _called(
-    kind: str, function: Callable[..., Any], p: Any, field: VelocityField, names: tuple[str, ...]
-) -> Any:
+    kind: str, function: Callable[..., Any], p: Any, field: VelocityField, names: tuple[str, ...],
+    constants: int = 0,
+) -> Any:  # fmt: skip
     """What a body or observable returns at some point, by NumPy."""
     d = field.dimension
     arguments = [np.float64(0.5)] * (1 + d)
     row = (np.float64(0.5),) * d
-    extras = {name: row if name == "velocity" else (row,) * d for name in names}
+    known = {"velocity": row, "constants": (np.float64(0.5),) * constants}
+    extras = {name: known.get(name, (row,) * d) for name in names}
     try:
         with np.errstate(all="ignore"):
             return function(numpy_functions, p, *arguments, **extras)

@@ -28,11 +28,13 @@ from meanfluid.fields.velocity_field import VelocityField
 
 LANES = 64  # a multiple of every vector width, so that no remainder loop is ever run
 
-CPU = Device(njit(error_model="numpy", forceinline=True), polynomials, libm)
+# The functions of an evaluator call each other, and nobody else does: Python needs no way in.
+_inner = njit(error_model="numpy", forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+CPU = Device(_inner, polynomials, libm)
 
 _double_p = types.CPointer(types.float64)
 # table (rows, parameters) and its rows, samples, time (LANES,), place (state, LANES), the time
-# (LANES,) and place (dimension, LANES) that choose the piece of a sampled field, and the result,
+# (LANES,) and place (places, LANES) that choose the piece of a sampled field, and the result,
 # rate (rows, LANES)
 _SIGNATURE = types.void(_double_p, types.int64, *(_double_p,) * 6)
 
@@ -63,6 +65,7 @@ def block_evaluator(
     *,
     carried: bool = True,
     deformed: bool = False,
+    constants: int = 0,
 ) -> BlockEvaluator:
     """Compile a field and its observables for blocks of particles.
 
@@ -77,6 +80,8 @@ def block_evaluator(
         velocity becomes the first integrand (an Eulerian mean).
     deformed : bool
         Whether the gradient of the flow map is carried along.
+    constants : int
+        How many numbers each particle keeps for observables, after its coordinates.
 
     Returns
     -------
@@ -89,7 +94,9 @@ def block_evaluator(
         If the body or an observable cannot be called, or not be compiled, or returns anything
         but real numbers.
     """
-    layout = checked_layout(field, tuple(observables), carried=carried, deformed=deformed)
+    layout = checked_layout(
+        field, tuple(observables), carried=carried, deformed=deformed, constants=constants
+    )
     try:
         return _compile(source_of(field), tuple(observables), layout)
     except NumbaError as error:
@@ -102,8 +109,9 @@ def block_evaluator(
 
 
 def checked_layout(
-    field: VelocityField, observables: tuple[Observable, ...], *, carried: bool, deformed: bool
-) -> Layout:
+    field: VelocityField, observables: tuple[Observable, ...], *, carried: bool, deformed: bool,
+    constants: int = 0,
+) -> Layout:  # fmt: skip
     """Lay out what is to be integrated, once body and observables are seen to work.
 
     Raises
@@ -113,7 +121,7 @@ def checked_layout(
     """
     if field.samples is None:
         checked_body(field)
-    return layout_of(field, observables, carried=carried, deformed=deformed)
+    return layout_of(field, observables, carried=carried, deformed=deformed, constants=constants)
 
 
 def scalar_velocity(field: VelocityField, namespace: Any = libm) -> Callable[..., Any]:
@@ -162,9 +170,9 @@ def call_block(
 @lru_cache(maxsize=256)
 def _compile(source: Source, observables: tuple[Observable, ...], layout: Layout) -> BlockEvaluator:
     block = evaluator(source, observables, layout, CPU)
-    width, dimension, state, components = (
+    width, places, state, components = (
         source.width,
-        layout.dimension,
+        layout.places,
         layout.state,
         layout.rows,
     )
@@ -180,7 +188,7 @@ def _compile(source: Source, observables: tuple[Observable, ...], layout: Layout
             carray(time_p, (LANES,)),
             carray(place_p, (state, LANES)),
             carray(piece_time_p, (LANES,)),
-            carray(piece_place_p, (dimension, LANES)),
+            carray(piece_place_p, (places, LANES)),
             carray(rate_p, (components, LANES)),
         )
 

@@ -70,6 +70,8 @@ class Layout:
         Whether particles move with the field; if not, its velocity is the first integrand.
     graded : bool
         Whether the gradient of velocity is needed.
+    constants : int
+        Numbers that each particle keeps, for observables: further rows of its place, at rest.
     """
 
     dimension: int
@@ -77,6 +79,7 @@ class Layout:
     deformed: bool
     carried: bool
     graded: bool
+    constants: int = 0
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -84,9 +87,18 @@ class Layout:
         return tuple(shape[0] if shape else 1 for shape in self.shapes)
 
     @property
+    def places(self) -> int:
+        """Rows of a place: position, and what the particle keeps."""
+        return self.dimension + self.constants
+
+    @property
     def state(self) -> int:
-        """Rows that depend on each other: position, and its gradient if that is carried."""
-        return self.dimension + (self.dimension**2 if self.deformed else 0)
+        """Rows that depend on each other: a place, and the flow map's gradient if it is carried.
+
+        The gradient has a row for each row of a place, so that stepping sees one kind of place;
+        those of what is kept stay zero.
+        """
+        return self.places + (self.dimension * self.places if self.deformed else 0)
 
     @property
     def components(self) -> int:
@@ -107,7 +119,7 @@ class Layout:
     @property
     def gradient_row(self) -> int:
         """Where the gradient of velocity is written, before the flow map's takes its place."""
-        return self.dimension if self.deformed else self.components
+        return self.places if self.deformed else self.components
 
     @property
     def summed_rows(self) -> tuple[int, ...]:
@@ -153,23 +165,26 @@ def source_of(field: VelocityField) -> Source:
 
 
 def layout_of(
-    field: VelocityField, observables: tuple[Observable, ...], *, carried: bool, deformed: bool
-) -> Layout:
+    field: VelocityField, observables: tuple[Observable, ...], *, carried: bool, deformed: bool,
+    constants: int = 0,
+) -> Layout:  # fmt: skip
     """Lay out what is to be integrated.
 
     Raises
     ------
     ValueError
-        If an observable is not one, or asks for a deformation that is not carried.
+        If an observable is not one, or asks for a deformation or constants that are not there.
     """
-    shapes = tuple(observable_shape(field, g) for g in observables)
+    shapes = tuple(observable_shape(field, g, constants) for g in observables)
     asked = {name for g in observables for name in asked_for(g, field.dimension)}
     if "deformation" in asked and not deformed:
         raise ValueError("an observable asks for the deformation: pass gradient=True")
+    if "constants" in asked and not constants:
+        raise ValueError("an observable asks for constants: pass constants=")
     if not carried:
         shapes = ((field.dimension,), *shapes)
     graded = deformed or "gradient" in asked
-    return Layout(field.dimension, shapes, deformed, carried, graded)
+    return Layout(field.dimension, shapes, deformed, carried, graded, constants)
 
 
 def evaluator(
@@ -244,9 +259,10 @@ def _finish(
     dF/dt = (grad v) F, once velocity and its gradient are known.
     """
     d, lines, names = source.dimension, [], {"m": m}
-    gradient = _square("rate", layout.gradient_row, d)
-    deformation = _square("place", d, d)
+    gradient = _rectangle("rate", layout.gradient_row, (d, d))
+    deformation = [row[:d] for row in _rectangle("place", layout.places, (d, layout.places))]
     known = {
+        "constants": _tuple(f"place[{k}, lane]" for k in range(d, layout.places)),
         "velocity": _tuple(f"rate[{layout.velocity_row + k}, lane]" for k in range(d)),
         "gradient": _tuple(_tuple(row) for row in gradient),
         "deformation": _tuple(_tuple(row) for row in deformation),
@@ -266,7 +282,10 @@ def _finish(
             for i in range(d):
                 terms = [f"{gradient[i][k]} * {deformation[k][j]}" for k in range(d)]
                 lines.append(f"f{i}{j} = {' + '.join(terms)}")
-        lines += [f"{gradient[i][j]} = f{i}{j}" for i in range(d) for j in range(d)]
+        rates = _rectangle("rate", layout.places, (d, layout.places))
+        lines += [f"{rates[i][j]} = f{i}{j}" for i in range(d) for j in range(d)]
+        lines += [f"{rates[i][j]} = 0.0" for i in range(d) for j in range(d, layout.places)]
+    lines += [f"rate[{k}, lane] = 0.0" for k in range(d, layout.places)]
     finish = _written("finish(p, t, place, rate, lane)", lines, device, **names)
     if source.has_parameters:
         return _written("observed(table)", ["return unpack(table, 0)"], device, unpack=unpack), (
@@ -359,9 +378,12 @@ def _sampled(
     return evaluate
 
 
-def _square(array: str, first: int, d: int) -> list[list[str]]:
+def _rectangle(array: str, first: int, shape: tuple[int, int]) -> list[list[str]]:
     """Name the entries of a matrix that is stored row-major in rows of an array."""
-    return [[f"{array}[{first + d * i + j}, lane]" for j in range(d)] for i in range(d)]
+    rows, columns = shape
+    return [
+        [f"{array}[{first + columns * i + j}, lane]" for j in range(columns)] for i in range(rows)
+    ]
 
 
 def _tuple(parts: Iterable[str]) -> str:

@@ -1,6 +1,7 @@
 """Sampled fields from xarray datasets: dimensions by name, units by attribute."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -47,6 +48,7 @@ def from_xarray(
     *,
     velocity: Sequence[str] = ("u", "v"),
     dims: Mapping[str, str] | None = None,
+    slab: int | str | None = None,
     boundary: Boundary | Mapping[str, Boundary] = "open",
     degree: int = 3,
     time_degree: int = 3,
@@ -59,13 +61,16 @@ def from_xarray(
     Parameters
     ----------
     dataset : xarray.Dataset
-        Loaded into memory whole if it is lazy: select what you need before.
+        Loaded into memory whole if it is lazy, unless `slab` is given: select what you need.
     velocity : sequence of str
         Names of the components along x, y[, z] (or along those of them that the data have, in
         this order). All of them must have the same dimensions and coordinates.
     dims : mapping of "x", "y", "z", "time" to names of dimensions, optional
         By default dimensions are recognised by the attributes `axis`, `standard_name` and `units`
         of their coordinates, by dates, or by common names, in any order.
+    slab : int or str, optional
+        How much may be in memory at a time, as in `sampled`: a number of time levels, or bytes.
+        The dataset may then be larger than memory; one level after the other is read from it.
     boundary : "open", "periodic" or "wall", or a mapping of dimensions to them
         As in `sampled`. Keys are names of dimensions or "x", "y", "z"; others are open.
     degree, time_degree, dtype, source
@@ -109,7 +114,12 @@ def from_xarray(
     coordinates = [_coordinate(parts[0], roles[role]) for role in order]
     units = _checked_units(parts, dict(zip(order, coordinates, strict=True)))
     labels = [roles[role] for role in order]
-    values = np.stack([part.transpose(*labels).to_numpy() for part in parts], axis=-1)
+    if slab is None:
+        values: Any = np.stack([part.transpose(*labels).to_numpy() for part in parts], axis=-1)
+    elif "time" in roles:
+        values = partial(_level, parts, labels)
+    else:
+        raise ValueError("slab= says how many time levels are in memory, but there is no time")
     places = [_numbers(c, label) for c, label in zip(coordinates, labels, strict=True)]
     reference = _first_date(coordinates[0]) if "time" in roles else None
     return field_of_samples(
@@ -117,8 +127,15 @@ def from_xarray(
         degree=degree, time_degree=time_degree,
         boundary=_boundaries(boundary, roles, spatial), dtype=dtype,
         name=name or str(dataset.attrs.get("title", "sampled")), source=source,
-        units=units, time_reference=reference,
+        units=units, time_reference=reference, slab=slab,
     )  # fmt: skip
+
+
+def _level(parts: Sequence[Any], labels: Sequence[str], level: int) -> NDArray[Any]:
+    """Read one time level, the components last; the first of the dimensions is time."""
+    time, *places = labels
+    read = [part.isel({time: level}).transpose(*places).to_numpy() for part in parts]
+    return np.stack(read, axis=-1)
 
 
 def _components(dataset: Any, velocity: Sequence[str]) -> list[Any]:

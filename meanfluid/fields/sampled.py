@@ -1,7 +1,7 @@
 """Velocity fields from samples on a uniform grid."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -9,23 +9,23 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from meanfluid.fields import splines
+from meanfluid.fields.grids import AXIS_BOUNDARY, grid_of
 from meanfluid.fields.samples import SampleAxis, Samples
+from meanfluid.fields.slabs import SlabbedSamples, levels_of
 from meanfluid.fields.velocity_field import Axis, VelocityField
 
 Array = NDArray[np.float64]
 Boundary = Literal["periodic", "wall", "open"]
 
-# What a boundary of the data is to a trajectory. Open data end there, and so does a trajectory.
-_AXIS_BOUNDARY: dict[str, Any] = {"periodic": "periodic", "wall": "wall", "open": "closed"}
-_UNIFORM = 1e-6  # of a spacing: how far a node may lie from its equally spaced place
-_ROUNDING = 64  # units of rounding of the largest velocity that pass for zero on a wall
+Level = Callable[[int], Sequence[ArrayLike]]
 
 
 def sampled(
-    velocity: Sequence[ArrayLike],
+    velocity: Sequence[ArrayLike] | Level,
     axes: Sequence[ArrayLike],
     time: ArrayLike | None = None,
     *,
+    slab: int | str | None = None,
     degree: int = 3,
     time_degree: int = 3,
     boundary: Boundary | Sequence[Boundary] = "open",
@@ -43,11 +43,16 @@ def sampled(
     Parameters
     ----------
     velocity : sequence of arrays ([time,] x[, y[, z]]), length / time
-        One array per component, as many as coordinates.
+        One array per component, as many as coordinates. With `slab`, anything that has such a
+        shape and gives one time level by an index, as ``numpy.memmap`` and arrays of zarr, h5py
+        and netCDF4 do; or a function that returns the components (x[, y[, z]]) of level k.
     axes : sequence of arrays (points,), length
         The coordinates x[, y[, z]] of the samples, equally spaced, ascending or descending.
     time : (points,), time, optional
         Times of the samples, equally spaced. Without it the field is steady.
+    slab : int or str, optional
+        How much may be in memory at a time: a number of time levels, or bytes, as "500 MB" or
+        "2 GiB". Levels are then read when trajectories come to them, one after the other.
     degree : 1, 3 or 5
         Of the spline in space: linear, cubic, quintic.
     time_degree : 1, 3 or 5
@@ -81,11 +86,11 @@ def sampled(
     >>> field.velocity(0.0, [[0.0, np.pi / 2]]).round(5)
     array([[1., 0.]])
     """
-    values, places = _stacked(velocity, axes, time)
+    values, places = _given(velocity, axes, time, slab)
     names = ("x", "y", "z")[: len(axes)]
     return field_of_samples(
         values, places, names, unsteady=time is not None, degree=degree, time_degree=time_degree,
-        boundary=boundary, dtype=dtype, name=name, source=source,
+        boundary=boundary, dtype=dtype, name=name, source=source, slab=slab,
     )  # fmt: skip
 
 
@@ -104,16 +109,19 @@ def coarsened(field: VelocityField) -> VelocityField:
     samples = field.samples
     if samples is None:
         raise ValueError(f"{field.name} is a formula; only a sampled field can be coarsened")
+    name = f"{field.name}, coarsened"
+    if isinstance(samples, SlabbedSamples):
+        return replace(field, samples=samples.halved(), name=name)
     axes = tuple(axis.halved() for axis in samples.axes)
     values = samples.node_values()[(slice(None, None, 2),) * len(axes)]
     coarse = replace(
         samples, axes=axes, coefficients=_coefficients(values, axes, samples.coefficients.dtype)
     )
-    return replace(field, samples=coarse, name=f"{field.name}, coarsened")
+    return replace(field, samples=coarse, name=name)
 
 
 def field_of_samples(
-    values: NDArray[Any],
+    values: NDArray[Any] | Callable[[int], NDArray[Any]],
     places: Sequence[NDArray[Any]],
     names: Sequence[str],
     *,
@@ -126,44 +134,34 @@ def field_of_samples(
     source: str = "",
     units: Mapping[str, str] | None = None,
     time_reference: Any = None,
+    slab: int | str | None = None,
 ) -> VelocityField:
     """Return the field of `values` ([time,] x[, y[, z]], component) at `places`, one per axis.
 
-    `names` are those of the coordinates, for messages. See `sampled` for the rest.
+    With `slab`, `values` is a function that returns those of one time level. `names` are those of
+    the coordinates, for messages. See `sampled` for the rest.
     """
-    boundaries = _boundaries(boundary, names)
     if str(dtype) not in ("float64", "float32"):
         raise ValueError(f'dtype must be "float64" or "float32", got {dtype!r}')
-    labels = ["time", *names] if unsteady else list(names)
-    values = _real(values, labels)
-    rounding = _ROUNDING * np.finfo(values.dtype).eps * np.abs(values).max(initial=0.0)
-    kinds = ["open", *boundaries] if unsteady else boundaries
-    degrees = [time_degree] * unsteady + [degree] * len(names)
-    axes = []
-    values = values.astype(float)
-    for k, (label, place, kind, p) in enumerate(zip(labels, places, kinds, degrees, strict=True)):
-        if len(place) > 1 and place[0] > place[-1]:
-            place, values = place[::-1], np.flip(values, k)
-        axis = _axis(label, place, p, periodic=kind == "periodic")
-        if axis.periodic:
-            _refuse_repeated_end(np.moveaxis(values, k, 0), label)
-        if kind == "wall":
-            _close_wall(np.moveaxis(values, k, 0)[..., k - unsteady], label, rounding)
-        axes.append(axis)
-    samples = Samples(
-        axes=tuple(axes),
-        unsteady=unsteady,
-        coefficients=_coefficients(values, axes, np.dtype(dtype)),
-        units=dict(units or {}),
-        time_reference=time_reference,
+    grid = grid_of(
+        places, names, boundary, unsteady=unsteady, degree=degree, time_degree=time_degree
     )
+    axes, known = grid.axes, {"units": dict(units or {}), "time_reference": time_reference}
+    if callable(values):
+        samples: Samples = SlabbedSamples(
+            axes=axes, unsteady=True, coefficients=np.empty((0, len(names)), np.dtype(dtype)),
+            values=levels_of(grid, values), slab=slab, **known,
+        )  # fmt: skip
+    else:
+        coefficients = _coefficients(grid.oriented(values), axes, np.dtype(dtype))
+        samples = Samples(axes=axes, unsteady=unsteady, coefficients=coefficients, **known)
     return VelocityField(
         body=no_formula,
         dimension=len(names),
         name=name,
         domain=tuple(
-            Axis(axis.lower, axis.upper, _AXIS_BOUNDARY[kind])
-            for axis, kind in zip(axes[unsteady:], boundaries, strict=True)
+            Axis(axis.lower, axis.upper, AXIS_BOUNDARY[kind])
+            for axis, kind in zip(axes[unsteady:], grid.kinds[unsteady:], strict=True)
         ),
         source=source,
         steady=not unsteady,
@@ -180,10 +178,13 @@ def no_formula(m: Any, p: Any, t: Any, *position: Any) -> tuple[Any, ...]:
     )
 
 
-def _stacked(
-    velocity: Sequence[ArrayLike], axes: Sequence[ArrayLike], time: ArrayLike | None
-) -> tuple[NDArray[Any], list[NDArray[Any]]]:
-    """Samples with the components last, and the places along every axis, all of the right shape."""
+def _given(
+    velocity: Any, axes: Sequence[ArrayLike], time: ArrayLike | None, slab: int | str | None
+) -> tuple[Any, list[NDArray[Any]]]:
+    """Samples with the components last, or a function that reads a level of them; the places.
+
+    All of the right shape, as far as it is known.
+    """
     if len(axes) not in (1, 2, 3):
         raise ValueError(f"axes must hold 1, 2 or 3 coordinates, got {len(axes)}")
     places = [np.asarray(place) for place in ([*axes] if time is None else [time, *axes])]
@@ -194,102 +195,28 @@ def _stacked(
                 f"{label} must be a 1-D array of real numbers, got shape {place.shape} and dtype "
                 f"{place.dtype}"
             )
+    if slab is not None and time is None:
+        raise ValueError("slab= says how many time levels are in memory: pass time, too")
+    if callable(velocity):
+        if slab is None:
+            raise ValueError("a function that reads time levels needs slab=, for example slab=100")
+        return lambda level: _stacked(velocity(level)), places
     shape = tuple(len(place) for place in places)
-    parts = [np.asarray(part) for part in velocity]
-    if [part.shape for part in parts] != [shape] * len(axes):
+    parts = list(velocity) if slab is not None else [np.asarray(part) for part in velocity]
+    found = [tuple(getattr(part, "shape", np.shape(part))) for part in parts]
+    if found != [shape] * len(axes):
         raise ValueError(
             f"velocity must hold {len(axes)} arrays, one per component, of shape {shape} "
-            f"({', '.join(labels)}), got shapes {[part.shape for part in parts]}"
+            f"({', '.join(labels)}), got shapes {found}"
         )
-    return np.stack(parts, axis=-1), places
+    if slab is not None:
+        return lambda level: _stacked([part[level] for part in parts]), places
+    return _stacked(parts), places
 
 
-def _real(values: NDArray[Any], labels: Sequence[str]) -> NDArray[Any]:
-    """Refuse samples that are not finite real numbers; make integers float."""
-    if values.dtype.kind not in "iuf":
-        raise ValueError(f"velocity must hold real numbers, got dtype {values.dtype}")
-    lost = ~np.isfinite(values).all(axis=-1)
-    if lost.any():
-        first = np.unravel_index(np.argmax(lost), lost.shape)
-        where = ", ".join(f"{name} {index}" for name, index in zip(labels, first, strict=True))
-        raise ValueError(
-            f"velocity is missing or not finite at {np.count_nonzero(lost)} of {lost.size} "
-            f"points, first at index {where}; a spline needs all of them: cut out a box without "
-            "gaps, or fill them in a way that suits the data (on land: zero velocity)"
-        )
-    return values.astype(float) if values.dtype.kind in "iu" else values
-
-
-def _boundaries(boundary: Any, names: Sequence[str]) -> list[str]:
-    listed = [boundary] * len(names) if isinstance(boundary, str) else list(boundary)
-    if len(listed) != len(names) or not set(listed) <= set(_AXIS_BOUNDARY):
-        raise ValueError(
-            'boundary must be "open", "periodic" or "wall", or one of them for each of '
-            f"{', '.join(names)}, got {boundary!r}"
-        )
-    return listed
-
-
-def _axis(label: str, place: NDArray[Any], degree: int, *, periodic: bool) -> SampleAxis:
-    """Check that places ascend in equal steps, and return their axis."""
-    nodes = len(place)
-    if nodes < 2:
-        raise ValueError(f"{label} needs at least two points, got {nodes}")
-    rounding = np.finfo(place.dtype).eps if place.dtype.kind == "f" else 0.0
-    place = place.astype(float)
-    if not np.isfinite(place).all():
-        raise ValueError(f"{label} must be finite, got {place[~np.isfinite(place)][0]}")
-    lower, upper = float(place[0]), float(place[-1])
-    spacing = (upper - lower) / (nodes - 1)
-    deviation = np.abs(place - np.linspace(lower, upper, nodes))
-    allowed = _UNIFORM * spacing + 4 * rounding * np.abs(place).max()
-    if not (spacing > 0 and deviation.max() <= allowed):
-        raise ValueError(
-            f"{label} must be equally spaced, but point {np.argmax(deviation)} lies "
-            f"{deviation.max():.3g} from its place (spacing {spacing:.3g}, allowed {allowed:.1g}); "
-            "interpolate the data to a uniform grid first"
-        )
-    if periodic:
-        upper = lower + nodes * spacing
-    return SampleAxis(label, lower, upper, nodes, degree, periodic=periodic)
-
-
-def _refuse_repeated_end(values: NDArray[Any], label: str) -> None:
-    """Refuse a last plane that is the first again.
-
-    A field that is symmetric about the middle between two nodes may have equal ends, too; it is
-    told from a repeated plane by its differences across the seam, which are smooth as it stands.
-    """
-    first, last = values[0], values[-1]
-    equal = np.allclose(first, last, rtol=0, atol=1e-12 * np.abs(values).max(initial=0.0))
-    if equal and np.ptp(values, axis=0).any() and not _smoother(values, values[:-1]):
-        raise ValueError(
-            f"{label} is periodic, but its last plane repeats the first; leave it out: the point "
-            "after the last one is the first by itself"
-        )
-
-
-def _smoother(one: NDArray[Any], other: NDArray[Any]) -> bool:
-    """Whether fourth differences across the seam of `one` are well below those of `other`."""
-
-    def roughness(values: NDArray[Any]) -> float:
-        seam = np.take(values, np.arange(-4, 4), axis=0, mode="wrap")
-        return float(np.mean(np.diff(seam, 4, axis=0) ** 2))
-
-    return roughness(one) < roughness(other) / 4
-
-
-def _close_wall(normal: NDArray[Any], label: str, rounding: float) -> None:
-    """Check that the normal velocity is zero at both ends, and round it to zero."""
-    for end, index in ((0, "lower"), (-1, "upper")):
-        largest = np.abs(normal[end]).max()
-        if largest > rounding:
-            raise ValueError(
-                f"{label} ends at walls, but the velocity across the {index} one reaches "
-                f'{largest:.3g}; choose boundary="open" there, or, if that is noise, set the '
-                f"component along {label} to zero on the wall"
-            )
-        normal[end] = 0.0
+def _stacked(parts: Sequence[ArrayLike]) -> NDArray[Any]:
+    """Components of equal shapes, side by side on the last axis."""
+    return np.stack([np.asarray(part) for part in parts], axis=-1)
 
 
 def _coefficients(

@@ -1,7 +1,6 @@
 """How particles move: flow maps and averages along trajectories."""
 
 from meanfluid.trajectories.control import Status as Status
-from meanfluid.trajectories.flow_map import average_velocity as average_velocity
 from meanfluid.trajectories.flow_map import flow_map as flow_map
 from meanfluid.trajectories.flow_map import trajectories as trajectories
 from meanfluid.trajectories.results import Trajectories as Trajectories

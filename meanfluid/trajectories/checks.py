@@ -44,6 +44,18 @@ def checked_positions(position: Any, dimension: int) -> Any:
     return x
 
 
+def with_constants(x: Any, constants: Any) -> Any:
+    """Return positions x (n, dimension), and beside them the constants (n, k) of each particle."""
+    kept = devices.beside(x, _numbers("constants", constants))
+    if kept.ndim != 2 or len(kept) != len(x) or kept.shape[1] == 0:
+        raise ValueError(
+            f"constants must have shape ({len(x)}, k), a row for each particle, got {kept.shape}"
+        )
+    if not np.isfinite(kept).all():
+        raise ValueError("constants must be finite")
+    return np.concatenate([x, kept.astype(np.float64)], axis=1)
+
+
 def _numbers(name: str, value: Any) -> Any:
     """Return an array of real numbers where it is, on the host or on a GPU."""
     array = devices.as_cupy(value) if devices.is_on_gpu(value) else np.asarray(value)
@@ -117,7 +129,10 @@ def checked_time_range(field: VelocityField, name: str, time: Any) -> None:
 
 def refuse_options_of_trajectories(options: dict[str, Any]) -> None:
     """Refuse, at the doors that pass options on, those that would change what is asked for."""
-    for name in ("times", "observables", "weights", "carried", "gradient", "interpolation_error"):
+    for name in (
+        "times", "observables", "weights", "constants", "carried", "gradient",
+        "interpolation_error",
+    ):  # fmt: skip
         if name in options:
             raise ValueError(f"{name}= belongs to meanfluid.trajectories")
 

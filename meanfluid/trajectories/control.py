@@ -17,6 +17,7 @@ class Status(IntEnum):
     NOT_FINITE = 2
     MAX_STEPS = 3
     STEP_UNDERFLOW = 4
+    NOT_INVERTIBLE = 5  # of a map of positions, not of a trajectory
 
 
 _SENTENCES = {
@@ -28,6 +29,9 @@ _SENTENCES = {
     "the window",
     Status.STEP_UNDERFLOW: "needed a step below the resolution of the window; loosen rtol and "
     "atol, or look for a discontinuity of the field",
+    Status.NOT_INVERTIBLE: "has no trajectory, or not one alone, whose mean position it is (as "
+    "after whole turns of a solid rotation); change the window, or label by a position on the "
+    'trajectory: label="initial" or "final"',
 }
 
 

@@ -1,13 +1,4 @@
-r"""The public doors: where particles go, and their average velocity on the way.
-
-Let :math:`X_{t \to s}(x)` be the position at time s of the particle that is at x at time t. Its
-average velocity over the window,
-
-.. math:: u(x, t, s) = \frac{1}{s - t} \int_t^s v(X_{t \to \tau}(x), \tau) \, d\tau
-          = \frac{X_{t \to s}(x) - x}{s - t},
-
-is one number for one trajectory; `label` says which position of the trajectory indexes it.
-"""
+"""The public doors: where particles go, and what they meet on the way."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -22,18 +13,19 @@ from meanfluid.backends.bodies import Observable
 from meanfluid.backends.compiled import block_evaluator, checked_layout
 from meanfluid.backends.evaluation import Layout
 from meanfluid.fields.sampled import coarsened
+from meanfluid.fields.slabs import SlabbedSamples
 from meanfluid.fields.velocity_field import Array, VelocityField
-from meanfluid.trajectories import launch
+from meanfluid.trajectories import launch, slabs
 from meanfluid.trajectories.checks import (
     checked_device,
     checked_field,
     checked_options,
     checked_policies,
     checked_positions,
-    checked_time_range,
     checked_times,
     checked_windows,
     refuse_options_of_trajectories,
+    with_constants,
 )
 from meanfluid.trajectories.control import raise_on_failure
 from meanfluid.trajectories.problem import OutOfDomain, Settings, assembled
@@ -42,7 +34,6 @@ from meanfluid.trajectories.results import Trajectories, at_home, difference, pr
 from meanfluid.trajectories.tableaux import Tableau, dop853
 from meanfluid.trajectories.weights import Weight, normalised, weighted_observables
 
-Label = Literal["initial", "final"]
 OnFailure = Literal["raise", "mark"]
 Observables = Mapping[str, Observable] | Sequence[Observable]
 
@@ -83,7 +74,7 @@ def flow_map(
     """
     refuse_options_of_trajectories(options)
     times = {"start": start, "end": end}
-    return _in_batches(_position, field, position, times, options)[0]  # type: ignore[no-any-return]
+    return in_batches(_position, field, position, times, options)[0]  # type: ignore[no-any-return]
 
 
 def _position(
@@ -101,6 +92,7 @@ def trajectories(
     *,
     observables: Observables = (),
     weights: Mapping[str, Weight] | None = None,
+    constants: ArrayLike | None = None,
     gradient: bool = False,
     times: ArrayLike | None = None,
     carried: bool = True,
@@ -131,11 +123,14 @@ def trajectories(
         Each ``g(m, p, t, x, y[, z])``, like a body, returns a number or a tuple (a tuple of one
         counts as a number); its integral is carried along as extra state. Like a body it must not
         branch on values. After the coordinates it may ask by name for `velocity`, `gradient` (of
-        velocity) and `deformation` (the gradient of the flow map, with ``gradient=True``).
+        velocity), `deformation` (the gradient of the flow map, with ``gradient=True``) and
+        `constants` (a tuple of those of this particle).
     weights : mapping of str to callable ``w(m, t)``, optional
         Weights in time, of any sign and scale. For each, the mean of every observable `g` with
         that weight, the integral of w g over that of w, is in ``means["g.w"]``, and that of
         velocity in ``means["velocity.w"]``.
+    constants : (n, k), optional
+        Numbers that belong to a particle, for observables; they are data, and are not compiled.
     gradient : bool
         Whether the gradient of the flow map is integrated too, by the variational equation
         dF/dt = (grad v) F with the exact derivative of the body.
@@ -200,11 +195,13 @@ def trajectories(
     checked_options(settings, on_failure, threads)
     if gradient and not carried:
         raise ValueError("gradient=True needs carried=True: particles that stay have no flow map")
+    places = x if constants is None else with_constants(x, constants)
+    kept = places.shape[1] - x.shape[1]
     functions = _named(observables)
-    functions |= weighted_observables(field, functions, weights or {})
+    functions |= weighted_observables(field, functions, weights or {}, kept)
     coarse = coarsened(field) if interpolation_error else None
-    carry = {"carried": carried, "deformed": gradient}
-    particles = (x, begin, offsets)
+    carry = {"carried": carried, "deformed": gradient, "constants": kept}
+    particles = (places, begin, offsets)
     layout, output = _integrated(
         field, tuple(functions.values()), carry, settings, particles, device, threads, progress
     )
@@ -219,15 +216,16 @@ def trajectories(
     )
     normalised(path, weights or {})
     if coarse is not None:
-        plain, carry = replace(settings, estimate_error=False), carry | {"deformed": False}
-        _, rough = _integrated(coarse, (), carry, plain, particles, device, threads, None)
+        plain, alone = replace(settings, estimate_error=False), (x, begin, offsets)
+        carry |= {"deformed": False, "constants": 0}
+        _, rough = _integrated(coarse, (), carry, plain, alone, device, threads, None)
         away = difference(output, rough, field)
         path = replace(path, interpolation_error=away[:, 0] if times is None else away)
     return at_home(path, position)
 
 
 def _integrated(
-    field: VelocityField, observables: tuple[Observable, ...], carry: dict[str, bool],
+    field: VelocityField, observables: tuple[Observable, ...], carry: dict[str, Any],
     settings: Settings, particles: tuple[Any, Any, Any], device: str, threads: int | None,
     progress: launch.Progress | None,
 ) -> tuple[Layout, Output]:  # fmt: skip
@@ -236,6 +234,11 @@ def _integrated(
         evaluator = block_evaluator(field, observables, **carry)
         layout = evaluator.layout
         problem = assembled(field, layout, settings, evaluator.address)
+        if isinstance(field.samples, SlabbedSamples):
+            engine = slabs.HostEngine(problem, *particles, threads)
+            return layout, slabs.run(
+                field, layout, problem, engine, *particles[1:], progress=progress
+            )
         return layout, launch.run(problem, *particles, threads=threads, progress=progress)
     devices.require_compiler()
     from meanfluid.trajectories import launch_cuda  # needs numba-cuda
@@ -247,113 +250,14 @@ def _integrated(
     )
 
 
-def average_velocity(
-    field: VelocityField,
-    position: ArrayLike,
-    start: ArrayLike,
-    end: ArrayLike,
-    *,
-    label: Label | ArrayLike = "final",
-    return_error: bool = False,
-    **options: Any,
-) -> Any:
-    r"""Velocity averaged over a window along each trajectory.
-
-    The mean is displacement over duration, :math:`(X(end) - X(start)) / (end - start)`. With
-    ``label="final"`` it is MeanFlow's :math:`u(z_t, r, t)`, r = start, t = end; an empty window
-    gives the velocity itself.
-
-    Parameters
-    ----------
-    field : VelocityField
-    position : (n, dimension), length
-        Where each trajectory is at the labelled time.
-    start, end : float or (n,), time
-        The window; it may run backwards, which does not change the mean.
-    label : "initial", "final", or float or (n,), time
-        The time at which `position` holds: `start`, `end`, or a time between them.
-    return_error : bool
-        Whether to return the estimated global error, (n,), too.
-    **options
-        Of `trajectories`.
-
-    Returns
-    -------
-    (n, dimension), length / time
-        And the error, if asked for.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If an argument has the wrong shape, type or range.
-    TrajectoryError
-        If a trajectory fails, unless ``on_failure="mark"``.
-
-    References
-    ----------
-    Geng, Deng, Bai, Kolter & He (2025), Mean flows for one-step generative modeling,
-    arXiv:2505.13447; the final label is strategy 1 of Kafiabad & Vanneste (2023), J. Fluid Mech.
-    960, A36.
-    """
-    refuse_options_of_trajectories(options)
-    times = {"start": start, "end": end}
-    if not isinstance(label, str):
-        times["label"] = label
-        function: Any = _average_between
-    elif label in ("initial", "final"):
-        function = _average_from if label == "initial" else _average_until
-    else:
-        raise ValueError(f'label must be "initial", "final" or a time in the window, got {label!r}')
-    value, error = _in_batches(function, field, position, times, options)
-    return (value, error) if return_error else value
-
-
-def _average_from(
-    field: VelocityField, position: ArrayLike, options: dict[str, Any], *, start: Any, end: Any
-) -> tuple[Array, Array, Any]:
-    path = trajectories(field, position, start, end, **options)
-    return path.average_velocity, path.average_velocity_error, path.status
-
-
-def _average_until(
-    field: VelocityField, position: ArrayLike, options: dict[str, Any], *, start: Any, end: Any
-) -> tuple[Array, Array, Any]:
-    return _average_from(field, position, options, start=end, end=start)
-
-
-def _average_between(
-    field: VelocityField, position: ArrayLike, options: dict[str, Any], *,
-    start: Any, end: Any, label: Any,
-) -> tuple[Array, Array, Any]:  # fmt: skip
-    """Average velocity of the trajectory that is at `position` at a time inside the window."""
-    checked_field(field)
-    x = checked_positions(position, field.dimension)
-    anchor, begin, stop = (
-        devices.beside(x, checked_times(name, time, len(x)))
-        for name, time in (("label", label), ("start", start), ("end", end))
-    )
-    checked_time_range(field, "label", anchor)
-    if not ((anchor - begin) * (anchor - stop) <= 0).all():
-        raise ValueError(f"label must lie between start {start!r} and end {end!r}, got {label!r}")
-    ahead = trajectories(field, position, anchor, stop, **options)
-    behind = trajectories(field, position, anchor, begin, **options)
-    window = np.broadcast_to(stop - begin, (len(x),))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        value = (ahead.displacement - behind.displacement) / window[:, None]
-        error = (ahead.error + behind.error) / np.abs(window)
-    empty = window == 0
-    value[empty] = ahead.average_velocity[empty]
-    error[empty] = ahead.average_velocity_error[empty]
-    return value, error, np.where(ahead.status == 0, behind.status, ahead.status)
-
-
-def _in_batches(
+def in_batches(
     function: Any, field: VelocityField, position: ArrayLike, times: dict[str, Any],
     options: dict[str, Any],
 ) -> tuple[Any, Any]:  # fmt: skip
     """Value and error of a function of trajectories, with memory for one batch beside the result.
 
-    `function` returns value (n, dimension), error (n,) and status (n,) for some particles.
+    `function` returns value (n, dimension), error (n,) and status (n,) for some particles. The
+    results are arrays of the library of `position`.
     """
     checked_field(field)
     x = checked_positions(position, field.dimension)
@@ -363,13 +267,7 @@ def _in_batches(
         value, error, _ = function(field, x, options, **times)
         return give(value), give(error)
     own = {name: checked_times(name, value, count) for name, value in times.items()}
-    on_failure = options.get("on_failure", "raise")
-    out_of_domain = options.get("out_of_domain") or on_failure
-    checked_policies(on_failure, out_of_domain)
-    marked = options | {
-        "on_failure": "mark",
-        "out_of_domain": "mark" if out_of_domain == "raise" else out_of_domain,
-    }
+    marked, policies = marking(options)
     value, error = np.empty_like(x), np.empty_like(x, shape=(count,))
     status = np.empty(count, dtype=np.int8)
     for first in range(0, count, batch):
@@ -380,8 +278,20 @@ def _in_batches(
         some = {name: time[part] if time.ndim else time for name, time in own.items()}
         value[part], error[part], ended = function(field, x[part], marked, **some)
         status[part] = devices.to_host(ended)
-    raise_on_failure(status, x, on_failure, out_of_domain)
+    raise_on_failure(status, x, *policies)
     return give(value), give(error)
+
+
+def marking(options: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, str]]:
+    """Return options of `trajectories` under which failures are marked, and what was asked for.
+
+    The second, `on_failure` and `out_of_domain`, is for `raise_on_failure` when all is done.
+    """
+    on_failure = options.get("on_failure", "raise")
+    out_of_domain = options.get("out_of_domain") or on_failure
+    checked_policies(on_failure, out_of_domain)
+    policy = "mark" if out_of_domain == "raise" else out_of_domain
+    return options | {"on_failure": "mark", "out_of_domain": policy}, (on_failure, out_of_domain)
 
 
 def _offset_progress(progress: launch.Progress, first: int, count: int, done: int, _: int) -> None:

@@ -29,7 +29,15 @@ from meanfluid.backends.rebinding import Rebinding
 from meanfluid.backends.written import written
 from meanfluid.trajectories import stages, stepping
 from meanfluid.trajectories.control import Status
-from meanfluid.trajectories.records import Lanes, Output, Particles, Problem
+from meanfluid.trajectories.records import (
+    FRESH,
+    PAUSED,
+    Course,
+    Lanes,
+    Output,
+    Particles,
+    Problem,
+)
 
 Rows = tuple[tuple[float, ...], ...]
 
@@ -54,6 +62,8 @@ class Variant:
         See `records.Problem`.
     timeless : bool
         Whether the field holds at all times.
+    sliced : bool
+        Whether only a slab of time is in memory.
     exact : bool
         Whether only particles are integrated that came out as not finite, with CUDA's own
         elementary functions.
@@ -72,6 +82,7 @@ class Variant:
     folded: bool
     landing: float
     timeless: bool
+    sliced: bool = False
     exact: bool = False
 
     @property
@@ -96,6 +107,7 @@ def variant_of(problem: Problem) -> Variant:
         folded=problem.folded,
         landing=float(problem.landing),
         timeless=(problem.earliest, problem.latest) == (-math.inf, math.inf),
+        sliced=problem.sliced,
     )
 
 
@@ -106,10 +118,12 @@ def _rows(matrix: Any) -> Rows:
 def signature(*, single: bool = False) -> tuple[Any, ...]:
     """Types of a kernel's arguments; `single` for a field of float32 samples."""
     vector, matrix, code = types.float64[::1], types.float64[:, ::1], types.int8[::1]
+    block = types.float64[:, :, ::1]
     return (
-        matrix, types.float32[::1] if single else vector, vector, vector, matrix, vector, float64,
-        float64, int64, int64, float64, float64, matrix, vector, matrix, vector, matrix, matrix,
-        types.float64[:, :, ::1], types.float64[:, :, :, ::1], code, types.int32[:, ::1], code,
+        matrix, types.float32[::1] if single else vector, vector, vector, matrix, vector, vector,
+        float64, float64, int64, int64, float64, float64, matrix, vector, matrix, vector, matrix,
+        matrix, block, types.float64[:, :, :, ::1], code, types.int32[:, ::1], code,
+        code, vector, matrix, matrix, block, block, types.int64[:, ::1],
         code, int64, int64,
     )  # fmt: skip
 
@@ -134,18 +148,20 @@ def kernel(
     errors = np.array(variant.errors) if variant.errors else np.zeros((1, len(b)))
     order, error_order, landing = variant.order, variant.error_order, variant.landing
     bounds, beyond = np.array(variant.bounds), np.array(variant.beyond)
-    folded, shadowed, is_fixed, exact = (
-        variant.folded, variant.shadowed, variant.fixed, variant.exact,
+    folded, shadowed, is_fixed, exact, sliced = (
+        variant.folded, variant.shadowed, variant.fixed, variant.exact, variant.sliced,
     )  # fmt: skip
     kept = source.spline is None and not source.modal
     width = max(1, source.width) if kept else 1
 
     @cuda.jit
     def integrate_all(
-        table: Any, samples: Any, lower: Any, upper: Any, knots: Any, noise: Any, rtol: float,
-        atol: float, max_steps: int, fixed: int, earliest: float, latest: float, position: Any,
-        start: Any, offsets: Any, first_step: Any, rate: Any, grain: Any, travelled: Any,
-        shadow: Any, status: Any, steps: Any, strayed: Any, failed: Any, first: int, last: int,
+        table: Any, samples: Any, lower: Any, upper: Any, knots: Any, noise: Any, slab: Any,
+        rtol: float, atol: float, max_steps: int, fixed: int, earliest: float, latest: float,
+        position: Any, start: Any, offsets: Any, first_step: Any, rate: Any, grain: Any,
+        travelled: Any, shadow: Any, status: Any, steps: Any, strayed: Any, phase: Any,
+        elapsed: Any, rhythm: Any, heading: Any, sums: Any, extremes: Any, counts: Any,
+        failed: Any, first: int, last: int,
     ) -> None:  # fmt: skip
         own = cuda.local.array((1, width), float64)
         never = cuda.local.array(1, int64)
@@ -156,19 +172,20 @@ def kernel(
         problem = Problem(
             0, own if kept else table, samples, state, components, rows, bounds, a, b, c, errors,
             order, error_order, rtol, atol, max_steps, fixed if is_fixed else 0, shadowed, lower,
-            upper, beyond, folded, earliest, latest, knots, noise, landing,
+            upper, beyond, folded, earliest, latest, knots, noise, landing, sliced, slab,
         )  # fmt: skip
         particles = Particles(position, start, offsets, first_step)
         output = Output(rate, grain, travelled, shadow, status, steps, strayed)
+        course = Course(phase, elapsed, rhythm, heading, sums, extremes, counts)
         here, stride = first + cuda.grid(1), cuda.gridsize(1)
         for i in range(here, last, stride):
-            if not exact or status[i] == _NOT_FINITE:
+            if (not exact or status[i] == _NOT_FINITE) and (not sliced or phase[i] == FRESH):
                 _clear(output, shadowed, i)
-                first_rates(problem, particles, output, i, i + 1)
-        integrate(problem, particles, output, here, last, never)
+                first_rates(problem, particles, output, course, i, i + 1)
+        integrate(problem, particles, output, course, here, last, never)
         if not exact:
             for i in range(here, last, stride):
-                if status[i] == _NOT_FINITE:
+                if status[i] == _NOT_FINITE and (not sliced or phase[i] <= PAUSED):
                     failed[0] = 1
 
     return integrate_all
@@ -205,8 +222,9 @@ def _stepping(
 
     @_device
     def _load(
-        problem: Any, particles: Any, output: Any, lanes: Any, waiting: int, last: int, active: int
-    ) -> tuple[int, int]:
+        problem: Any, particles: Any, output: Any, course: Any, lanes: Any, waiting: int,
+        last: int, active: int,
+    ) -> tuple[int, int]:  # fmt: skip
         """Take the particles of this thread one after another; return whether to go on.
 
         All threads of a warp go on until none has a particle, those without one as lanes do that
@@ -214,7 +232,7 @@ def _stepping(
         """
         while lanes.who[0] < 0 and waiting < last:
             if not exact or output.status[waiting] == _NOT_FINITE:
-                load(problem, particles, output, lanes, waiting, waiting + 1, 0)
+                load(problem, particles, output, course, lanes, waiting, waiting + 1, 0)
             waiting += cuda.gridsize(1)
         working = lanes.who[0] >= 0
         if not simulated:
@@ -230,13 +248,15 @@ def _call_block(
 ) -> Any:
     """Return what takes the place of `compiled.call_block`: the evaluator itself."""
     m = libm if variant.exact else polynomials
-    block = evaluator(source, observables, layout, Device(CPU.compile, m, m))
-    if config.ENABLE_CUDASIM:  # compiled for the CPU, which wants plain arrays
+    if config.ENABLE_CUDASIM:  # plain Python, on plain arrays
+        plain = evaluator(source, observables, layout, Device(lambda function: function, m, m))
 
         def simulated(address: int, *arrays: Any) -> None:
-            block(*(np.asarray(getattr(a, "_item", a)) for a in arrays))
+            with np.errstate(all="ignore"):
+                plain(*(np.asarray(getattr(a, "_item", a)) for a in arrays))
 
         return simulated
+    block = evaluator(source, observables, layout, Device(CPU.compile, m, m))
     block = Rebinding(_device, {"np": _numpy()})(block)
 
     @_device
@@ -275,7 +295,7 @@ def _written_step(names: dict[str, Any], layout: Layout, variant: Variant) -> An
 
 def _new_lanes(layout: Layout, variant: Variant) -> Any:
     """Write out `stepping._new_lanes` with local arrays, filled like those of the CPU."""
-    d = layout.dimension
+    d = layout.places
     nothing: Any = [0] * len(Problem._fields)
     problem = Problem(*nothing)._replace(
         state=layout.state, components=layout.components, rows=layout.rows,

@@ -13,7 +13,7 @@ import numpy as np
 from meanfluid.backends.compiled import LANES
 from meanfluid.fields.velocity_field import Array
 from meanfluid.trajectories import stepping
-from meanfluid.trajectories.records import Output, Particles, Problem
+from meanfluid.trajectories.records import FRESH, Course, Output, Particles, Problem
 
 Progress = Callable[[int, int], None]
 
@@ -52,9 +52,16 @@ def run(
     Output
         NaN from the output time on at which a particle failed.
     """
-    count, times = len(position), offsets.shape[1]
+    output = unwritten(problem, len(position), offsets.shape[1])
+    particles = Particles(position, start, offsets, np.empty(len(position)))
+    share_out(problem, particles, output, course_of(problem, 0), threads=threads, progress=progress)
+    return output
+
+
+def unwritten(problem: Problem, count: int, times: int) -> Output:
+    """Return room for the results of `count` particles at some times."""
     parts = len(problem.bounds) - 1
-    output = Output(
+    return Output(
         rate=np.empty((count, problem.components)),
         travelled=np.full((count, times, problem.components), np.nan),
         grain=np.empty((count, parts)),
@@ -63,15 +70,41 @@ def run(
         steps=np.zeros((count, 2), dtype=np.int32),
         strayed=np.zeros(count, dtype=np.int8),
     )
-    particles = Particles(position, start, offsets, np.empty(count))
+
+
+def course_of(problem: Problem, count: int) -> Course:
+    """Return room for what `count` particles keep between slabs; all are fresh."""
+    parts = len(problem.bounds) - 1
+    return Course(
+        phase=np.full(count, FRESH, dtype=np.int8),
+        elapsed=np.zeros(count),
+        rhythm=np.zeros((count, 3)),
+        heading=np.zeros((count, len(problem.lower))),
+        sums=np.zeros((count, 3, problem.components)),
+        extremes=np.zeros((count, 2, parts)),
+        counts=np.zeros((count, 5), dtype=np.int64),
+    )
+
+
+def share_out(
+    problem: Problem,
+    particles: Particles,
+    output: Output,
+    course: Course,
+    *,
+    threads: int | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Integrate all particles that are to be, as far as the problem's slab of time reaches."""
+    count = len(particles.position)
     cancelled = np.zeros(1, dtype=np.int8)
     workers = threads or default_threads()
     chunk = min(_CHUNK, LANES * max(1, count // (8 * workers * LANES)))
 
     def advance(first: int) -> int:
         last = min(first + chunk, count)
-        stepping.first_rates(problem, particles, output, first, last)
-        stepping.integrate(problem, particles, output, first, last, cancelled)
+        stepping.first_rates(problem, particles, output, course, first, last)
+        stepping.integrate(problem, particles, output, course, first, last, cancelled)
         return last - first
 
     chunks = range(0, count, chunk)
@@ -88,4 +121,3 @@ def run(
             cancelled[0] = 1
             pool.shutdown(wait=True, cancel_futures=True)
             raise
-    return output

@@ -16,9 +16,12 @@ from numba import config, cuda
 from meanfluid.backends import devices
 from meanfluid.backends.bodies import Observable
 from meanfluid.backends.evaluation import Layout, source_of
+from meanfluid.fields.slabs import SlabbedSamples
 from meanfluid.fields.velocity_field import Array, VelocityField
+from meanfluid.trajectories import slabs
 from meanfluid.trajectories.kernels_cuda import kernel, variant_of
-from meanfluid.trajectories.records import Output, Problem
+from meanfluid.trajectories.launch import course_of
+from meanfluid.trajectories.records import Course, Output, Problem
 
 Progress = Callable[[int, int], None]
 
@@ -90,22 +93,36 @@ def run(
     if devices.is_on_gpu(position):
         home = devices.home_of(position)
         with home.at_work(), cuda.gpus[home.device]:
+            if isinstance(field.samples, SlabbedSamples):
+                stream = _stream_of(home)
+                there = _SlabEngine(
+                    field, observables, layout, problem, position, start, offsets, stream
+                )
+                return _run_slabs(there, field, layout, problem, start, offsets, progress)
             engine = _engine(field, observables, layout, problem)
             return _run_there(engine, problem, layout, position, start, offsets, home, progress)
+    if isinstance(field.samples, SlabbedSamples):
+        there = _SlabEngine(
+            field, observables, layout, problem, position, start, offsets, cuda.default_stream()
+        )
+        return _run_slabs(there, field, layout, problem, start, offsets, progress)
     engine = _engine(field, observables, layout, problem)
     return _run_from_host(engine, problem, layout, position, start, offsets, progress)
 
 
 def _engine(
-    field: VelocityField, observables: tuple[Observable, ...], layout: Layout, problem: Problem
-) -> _Engine:
+    field: VelocityField, observables: tuple[Observable, ...], layout: Layout, problem: Problem,
+    samples: Any = None,
+) -> _Engine:  # fmt: skip
+    """Compile, and bring to the GPU what all particles share; `samples` are those of a slab."""
     source, variant = source_of(field), variant_of(problem)
-    samples = problem.samples if field.samples is None else np.asarray(field.samples.flat)
+    if samples is None:
+        samples = problem.samples if field.samples is None else np.asarray(field.samples.flat)
     put = cuda.to_device
     settings = (
         put(problem.table), put(samples), put(problem.lower), put(problem.upper),
-        put(problem.knots), put(problem.noise), problem.rtol, problem.atol, problem.max_steps,
-        problem.fixed, problem.earliest, problem.latest,
+        put(problem.knots), put(problem.noise), put(problem.slab), problem.rtol, problem.atol,
+        problem.max_steps, problem.fixed, problem.earliest, problem.latest,
     )  # fmt: skip
     multiprocessors = 1
     if not config.ENABLE_CUDASIM:
@@ -134,6 +151,11 @@ def _shapes(
     }
 
 
+def _course_there(problem: Problem, count: int) -> Course:
+    """Memory for what `count` particles keep between slabs; of none, one of each stands for it."""
+    return Course(*(cuda.to_device(a) for a in course_of(problem, max(1, count))))
+
+
 def _run_there(
     engine: _Engine, problem: Problem, layout: Layout, position: Any, start: Any, offsets: Any,
     home: devices.Home, progress: Progress | None,
@@ -148,15 +170,80 @@ def _run_there(
         for name, (shape, dtype) in _shapes(problem, layout, count, times).items()
     }
     failed = cupy.zeros(1, np.int8)
-    own = [*given, cupy.empty(count), *written.values(), failed]
-    arrays = tuple(_seen(a) for a in own)
-    stream = cuda.external_stream(home.stream) if home.stream else cuda.default_stream()
+    own = [*given, cupy.empty(count), *written.values()]
+    arrays = (*(_seen(a) for a in own), *_course_there(problem, 0), _seen(failed))
+    stream = _stream_of(home)
     for first, last in _slices(count, stream, progress):
         engine.launch(stream, arrays, first, last)
     if int(failed[0]):
         for first, last in _slices(count, stream, None):
             engine.launch_again(stream, arrays, first, last)
     return Output(**written)
+
+
+def _stream_of(home: devices.Home) -> Any:
+    return cuda.external_stream(home.stream) if home.stream else cuda.default_stream()
+
+
+class _SlabEngine:
+    """All particles on the GPU while slabs of the field pass by; see `slabs.Engine`."""
+
+    def __init__(
+        self, field: VelocityField, observables: tuple[Observable, ...], layout: Layout,
+        problem: Problem, position: Any, start: Any, offsets: Any, stream: Any,
+    ) -> None:  # fmt: skip
+        count, times = len(position), offsets.shape[1]
+        shapes: dict[str, Any] = _shapes(problem, layout, count, times)
+        self._compiled, self._stream, self._count = (field, observables, layout), stream, count
+        self._there = devices.is_on_gpu(position)
+        if self._there:
+            cupy = devices.cupy_library()
+            given = [cupy.ascontiguousarray(devices.as_cupy(a), dtype=float) for a in
+                     (position, start, offsets)]  # fmt: skip
+            written: dict[str, Any] = {k: cupy.zeros(*v) for k, v in shapes.items()}
+            seen = [_seen(a) for a in (*given, *written.values())]
+        else:
+            given = [cuda.to_device(np.ascontiguousarray(a)) for a in (position, start, offsets)]
+            written = {name: _there(*v) for name, v in shapes.items()}
+            written["status"].copy_to_device(np.zeros(max(1, count), np.int8))
+            seen = [*given, *written.values()]
+        self._written, self._shapes, self._own = written, shapes, given
+        self._course: Any = _course_there(problem, count)
+        self._failed = cuda.to_device(np.zeros(1, np.int8))
+        self._arrays = (*seen[:3], cuda.device_array(max(1, count)), *seen[3:], *self._course,
+                        self._failed)  # fmt: skip
+        self.phase, self.elapsed = np.zeros(count, np.int8), np.zeros(count)
+
+    @property
+    def output(self) -> Output:
+        """What is written, beside the positions that were given."""
+        if self._there:
+            return Output(**self._written)
+        home = {name: array.copy_to_host() for name, array in self._written.items()}
+        return Output(**{k: home[k][: shape[0]] for k, (shape, _) in self._shapes.items()})
+
+    def advance(self, problem: Problem, samples: Any) -> None:
+        """Integrate the particles that are fresh or paused."""
+        engine = _engine(*self._compiled, problem, samples)
+        stream, count = self._stream, self._count
+        self._course.phase.copy_to_device(self.phase, stream=stream)
+        self._failed.copy_to_device(np.zeros(1, np.int8), stream=stream)
+        for first, last in _slices(count, stream, None):
+            engine.launch(stream, self._arrays, first, last)
+        if self._failed.copy_to_host(stream=stream)[0]:
+            for first, last in _slices(count, stream, None):
+                engine.launch_again(stream, self._arrays, first, last)
+        self._course.phase.copy_to_host(self.phase, stream=stream)
+        self._course.elapsed.copy_to_host(self.elapsed, stream=stream)
+        stream.synchronize()
+
+
+def _run_slabs(
+    engine: _SlabEngine, field: VelocityField, layout: Layout, problem: Problem, start: Any,
+    offsets: Any, progress: Progress | None,
+) -> Output:  # fmt: skip
+    start, offsets = devices.to_host(start), devices.to_host(offsets)
+    return slabs.run(field, layout, problem, engine, start, offsets, progress=progress)
 
 
 def _seen(array: Any) -> Any:
@@ -229,7 +316,7 @@ def _run_from_host(
 
 def _fitting(problem: Problem, layout: Layout, count: int, times: int, *, own_times: bool) -> int:
     """How many particles of a slice fit in the memory of the GPU twice, and take about a second."""
-    each = 8 * (layout.dimension + 2 + (times if own_times else 0))
+    each = 8 * (layout.places + 2 + (times if own_times else 0))
     for shape, dtype in _shapes(problem, layout, 1, times).values():
         each += int(np.prod(shape)) * np.dtype(dtype).itemsize
     free = 2**30 if config.ENABLE_CUDASIM else cuda.current_context().get_memory_info().free
@@ -246,7 +333,7 @@ class _Line:
         self.first = self._last = 0
         times, rows = offsets.shape[1], size if len(offsets) > 1 else 1
         shapes = {
-            "position": ((size, layout.dimension), np.float64),
+            "position": ((size, layout.places), np.float64),
             "start": ((size,), np.float64),
             "offsets": ((rows, times), np.float64),
         }
@@ -257,6 +344,7 @@ class _Line:
             *(there for _, there in self._given.values()),
             cuda.device_array(size),
             *(there for _, there in self._written.values()),
+            *_course_there(problem, 0),
             self._failed[1],
         )
 
@@ -298,6 +386,11 @@ class _Line:
 
 
 def _pair(shape: tuple[int, ...], dtype: Any) -> tuple[Any, Any]:
-    """Memory on both sides; at least one element, since nothing has no address."""
-    shape = tuple(max(1, n) for n in shape)
-    return cuda.pinned_array(shape, dtype), cuda.device_array(shape, dtype)
+    """Memory on both sides."""
+    there = _there(shape, dtype)
+    return cuda.pinned_array(there.shape, dtype), there
+
+
+def _there(shape: tuple[int, ...], dtype: Any) -> Any:
+    """Memory on the GPU; at least one element, since nothing has no address."""
+    return cuda.device_array(tuple(max(1, n) for n in shape), dtype)

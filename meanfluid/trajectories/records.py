@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 from meanfluid.fields.velocity_field import Array
 
 END, CLAMP, REFLECT = range(3)  # what happens beyond the domain
+FRESH, PAUSED, STOPPED, DONE, LATER = range(5)  # see `Course`
 
 
 class Problem(NamedTuple):
@@ -35,8 +36,20 @@ class Problem(NamedTuple):
     earliest: float  # times at which the field holds
     latest: float
     knots: Array  # (1 + dimension, 2): origin and spacing of the knots in time and space
-    noise: Array  # (parts,) rounding of the rates of a sampled field, everywhere
+    noise: Array  # (cells * parts,) rounding of the rates of a sampled field, everywhere in a cell
     landing: float  # how close to a knot a step has to end, in spacings; 0: knots are ignored
+    sliced: bool  # whether only a slab of time is in memory
+    slab: Array  # (5,): see `Slab`
+
+
+class Slab(NamedTuple):
+    """Which times of a sampled field are in memory; numbers of `Problem.slab`, in this order."""
+
+    low: float  # a pair of steps has to lie between these
+    high: float
+    horizon: float  # how far ahead a start looks at most
+    first: float  # time at which the first row of `Problem.noise` begins
+    share: float  # rows of it per unit of time; 0 if there is one
 
 
 class Particles(NamedTuple):
@@ -58,6 +71,22 @@ class Output(NamedTuple):
     status: Any  # (n,) int8
     steps: Any  # (n, 2) int32: accepted and rejected pairs
     strayed: Any  # (n,) int8: whether it went on beyond the domain
+
+
+class Course(NamedTuple):
+    """How far a trajectory has come, between two slabs of a field; without slabs no rows.
+
+    It is `FRESH` before its first step, `PAUSED` where the last slab ended, `STOPPED` where this
+    one does, `DONE`, or to be begun `LATER`.
+    """
+
+    phase: Any  # (n,) int8
+    elapsed: Array  # (n,)
+    rhythm: Array  # (n, 3): proposal, cut, left
+    heading: Array  # (n, dimension)
+    sums: Array  # (n, 3, components): travelled, carry, shadow
+    extremes: Array  # (n, 2, parts): reach, stray
+    counts: Any  # (n, 5) int64: target, rejections, accepted, rejected, beyond
 
 
 class Lanes(NamedTuple):

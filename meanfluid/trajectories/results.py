@@ -104,7 +104,8 @@ def reported(
     first += not layout.carried
     gradient = gradient_error = None
     if layout.deformed:
-        gradient = travelled[..., d : layout.state].reshape(*travelled.shape[:2], d, d)[which]
+        gradient = travelled[..., layout.places : layout.state]
+        gradient = gradient.reshape(*travelled.shape[:2], d, -1)[which][..., :d]
         for k in range(d):  # F was carried less the unit matrix
             gradient[..., k, k] += 1.0
         gradient_error = error[..., 1][which]
@@ -153,7 +154,7 @@ def global_error(settings: Settings, output: Output, offsets: Array, layout: Lay
         shape = (*travelled.shape[:2], shadow.shape[-1])
         return np.full_like(travelled, np.nan, shape=shape)
     distance = np.maximum(shadow[..., 0, :], _STRAY * shadow[..., 1, :])
-    ends = [0, layout.dimension, *([layout.state] if layout.deformed else [])]
+    ends = [0, layout.places, *([layout.state] if layout.deformed else [])]
     ends += [layout.state + end for end in np.cumsum(layout.sizes)]
     vectors = [_length(travelled[..., i:j]) for i, j in itertools.pairwise(ends)]
     size = np.stack(vectors, axis=-1)

@@ -23,7 +23,17 @@ import numpy as np
 
 from meanfluid.backends.compiled import LANES
 from meanfluid.trajectories.acceptance import judge, norm, square_norm, update
-from meanfluid.trajectories.records import END, Lanes, Output, Particles, Problem
+from meanfluid.trajectories.records import (
+    END,
+    FRESH,
+    PAUSED,
+    STOPPED,
+    Course,
+    Lanes,
+    Output,
+    Particles,
+    Problem,
+)
 from meanfluid.trajectories.stages import advance, choose_steps, compiled, evaluate, held, inlined
 
 _OK, _OUT_OF_DOMAIN, _NOT_FINITE, _MAX_STEPS, _STEP_UNDERFLOW = range(5)  # Status
@@ -36,7 +46,7 @@ _NUDGE = 2.0**-33  # relative: the change of x and t that measures the grain of 
 
 @compiled
 def first_rates(
-    problem: Problem, particles: Particles, output: Output, first: int, last: int
+    problem: Problem, particles: Particles, output: Output, course: Course, first: int, last: int
 ) -> None:
     """Evaluate the rates at the start, their grain, and each particle's first pair of steps.
 
@@ -51,6 +61,8 @@ def first_rates(
     largest = lanes.reach
     for block in range(first, last, LANES):
         count = min(LANES, last - block)
+        if problem.sliced and not _any_fresh(course, block, count):
+            continue
         _place_near(problem, particles, lanes, block, count, 0.0)
         evaluate(problem, lanes, lanes.clock, lanes.place, now)
         _place_near(problem, particles, lanes, block, count, _NUDGE)
@@ -59,7 +71,7 @@ def first_rates(
         _place_near(problem, particles, lanes, block, count, 0.0)
         for lane in range(LANES):
             i = block + min(lane, count - 1)
-            ahead[lane] = _PROBE * particles.offsets[_row(particles, i), -1]
+            ahead[lane] = _seen(problem, _PROBE * particles.offsets[_row(particles, i), -1])
             lanes.clock[lane] = held(problem, particles.start[i] + ahead[lane])
             for k in range(dimension):
                 lanes.place[k, lane] = particles.position[i, k] + ahead[lane] * now[k, lane]
@@ -70,6 +82,9 @@ def first_rates(
                 beside[k, lane] -= now[k, lane]
         for lane in range(count):
             i = block + lane
+            if problem.sliced and course.phase[i] != FRESH:
+                continue
+            row = _noise_row(problem, particles.start[i], output.grain.shape[1])
             for k in range(problem.components):
                 output.rate[i, k] = now[k, lane]
             probe = abs(ahead[lane])
@@ -78,12 +93,35 @@ def first_rates(
                 low, high = problem.bounds[part], problem.bounds[part + 1]
                 nudged = norm(beside, low, high, lane) / _NUDGE
                 rounding = _EPSILON * max(nudged, math.sqrt(largest[part, lane]))
-                output.grain[i, part] = max(rounding, problem.noise[part])
+                output.grain[i, part] = max(rounding, problem.noise[row + part])
                 change = norm(then, low, high, lane)
                 if change > 0.0:
                     size = norm(now, low, high, lane)
                     step = min(step, probe * max(1.0, fraction * size / change))
             particles.first_step[i] = step
+
+
+@inlined
+def _any_fresh(course: Course, block: int, count: int) -> bool:
+    fresh = False
+    for i in range(block, block + count):
+        fresh |= course.phase[i] == FRESH
+    return fresh
+
+
+@inlined
+def _seen(problem: Problem, ahead: float) -> float:
+    """Look ahead no further than the slab that holds the start is sure to reach."""
+    horizon: float = problem.slab[2]
+    return max(-horizon, min(horizon, ahead))
+
+
+@inlined
+def _noise_row(problem: Problem, time: float, parts: int) -> int:
+    """Where in `Problem.noise` the numbers of the cell of time stand."""
+    cells = problem.noise.shape[0] // parts
+    cell = math.floor((time - problem.slab[3]) * problem.slab[4])
+    return parts * int(max(0.0, min(cells - 1.0, cell)))
 
 
 @inlined
@@ -97,7 +135,8 @@ def _find_largest(
     for look in range(_LOOKS if problem.components > problem.state else 0):
         _place_near(problem, particles, lanes, block, count, 0.0)
         for lane in range(LANES):
-            window = particles.offsets[_row(particles, block + min(lane, count - 1)), -1]
+            offset = particles.offsets[_row(particles, block + min(lane, count - 1)), -1]
+            window = _seen(problem, offset)
             later = lanes.clock[lane] + (look + 1) / _LOOKS * window
             lanes.clock[lane] = held(problem, later)
         evaluate(problem, lanes, lanes.clock, lanes.place, rate)
@@ -133,23 +172,28 @@ def _identity(k: int, dimension: int) -> float:
 
 @compiled
 def integrate(
-    problem: Problem, particles: Particles, output: Output, first: int, last: int, cancelled: Any
-) -> None:
-    """Integrate particles ``first:last`` to all their output times.
+    problem: Problem, particles: Particles, output: Output, course: Course, first: int, last: int,
+    cancelled: Any,
+) -> None:  # fmt: skip
+    """Integrate particles ``first:last`` to all their output times, or to the end of the slab.
 
     `cancelled` (1,) may be set to 1 by another thread to stop soon.
     """
     lanes = _new_lanes(problem)
     waiting, active = first, 0
     while True:
-        waiting, active = _load(problem, particles, output, lanes, waiting, last, active)
+        waiting, active = _load(problem, particles, output, course, lanes, waiting, last, active)
         if active == 0:
             return
         if cancelled[0]:
             return
         choose_steps(problem, lanes)
+        if problem.sliced:
+            active -= _stop(problem, output, course, lanes)
         advance(problem, lanes)
         judge(problem, lanes)
+        if problem.sliced:
+            _note_rates(problem, lanes)
         if update(problem, lanes):
             for lane in range(LANES):
                 if lanes.alert[lane]:
@@ -179,7 +223,7 @@ def _new_lanes(problem: Problem) -> Lanes:
 
 @inlined
 def _load(
-    problem: Problem, particles: Particles, output: Output, lanes: Lanes,
+    problem: Problem, particles: Particles, output: Output, course: Course, lanes: Lanes,
     waiting: int, last: int, active: int,
 ) -> tuple[int, int]:  # fmt: skip
     """Give every idle lane the next particle; return the next in the queue and how many move."""
@@ -188,6 +232,11 @@ def _load(
             while lanes.who[lane] < 0 and waiting < last:
                 i = waiting
                 waiting += 1
+                if problem.sliced and course.phase[i] != FRESH:
+                    if course.phase[i] == PAUSED:
+                        _resume(problem, particles, output, course, lanes, lane, i)
+                        active += 1
+                    continue
                 output.status[i] = _status_at_start(problem, particles, output, i)
                 output.strayed[i] = output.status[i] == _OUT_OF_DOMAIN
                 if output.status[i] == _OK:
@@ -238,11 +287,90 @@ def _seat(
 
 
 @inlined
+def _stop(problem: Problem, output: Output, course: Course, lanes: Lanes) -> int:
+    """Set aside the lanes whose next pair is not within the slab; return how many.
+
+    All that the next pair depends on is kept, so that it is the same whatever the slab.
+    """
+    stopped = 0
+    for lane in range(LANES):
+        now = lanes.begin[lane] + lanes.elapsed[lane]
+        then = now + lanes.pair[lane]
+        outside = min(now, then) < problem.slab[0] or max(now, then) > problem.slab[1]
+        if lanes.who[lane] >= 0 and outside:
+            i = lanes.who[lane]
+            course.phase[i], course.elapsed[i] = STOPPED, lanes.elapsed[lane]
+            course.rhythm[i, 0], course.rhythm[i, 1] = lanes.proposal[lane], lanes.cut[lane]
+            course.rhythm[i, 2] = lanes.left[lane]
+            for k in range(lanes.heading.shape[0]):
+                course.heading[i, k] = lanes.heading[k, lane]
+            for k in range(problem.components):
+                course.sums[i, 0, k] = lanes.travelled[k, lane]
+                course.sums[i, 1, k] = lanes.carry[k, lane]
+                course.sums[i, 2, k] = lanes.shadow[k, lane]
+            for part in range(lanes.reach.shape[0]):
+                course.extremes[i, 0, part] = lanes.reach[part, lane]
+                course.extremes[i, 1, part] = lanes.stray[part, lane]
+            course.counts[i, 0], course.counts[i, 1] = lanes.target[lane], lanes.rejections[lane]
+            course.counts[i, 2], course.counts[i, 3] = lanes.accepted[lane], lanes.rejected[lane]
+            course.counts[i, 4] = lanes.beyond[lane]
+            _park(output, lanes, lane)
+            lanes.pair[lane] = 0.0
+            stopped += 1
+    return stopped
+
+
+@inlined
+def _note_rates(problem: Problem, lanes: Lanes) -> None:
+    """Keep the grain of each integral at a rounding error of the largest rate on the way.
+
+    Through slabs a start cannot look at the whole window; see `first_rates`.
+    """
+    size = lanes.work[0]
+    for part in range(lanes.grain.shape[0]):
+        first, last = problem.bounds[part], problem.bounds[part + 1]
+        if first >= problem.state:
+            square_norm(lanes.stage[0], first, last, size)
+            for lane in range(LANES):
+                rounding = _EPSILON * math.sqrt(size[lane])
+                if rounding > lanes.grain[part, lane]:  # not if NaN
+                    lanes.grain[part, lane] = rounding
+
+
+@inlined
+def _resume(
+    problem: Problem, particles: Particles, output: Output, course: Course, lanes: Lanes,
+    lane: int, i: int,
+) -> None:  # fmt: skip
+    """Put particle i into a lane as `_stop` set it aside."""
+    _seat(problem, particles, output, lanes, lane, i)
+    output.status[i] = _OK
+    lanes.elapsed[lane] = course.elapsed[i]
+    lanes.proposal[lane], lanes.cut[lane] = course.rhythm[i, 0], course.rhythm[i, 1]
+    lanes.left[lane] = course.rhythm[i, 2]
+    for k in range(lanes.heading.shape[0]):
+        lanes.heading[k, lane] = course.heading[i, k]
+    for k in range(problem.components):
+        lanes.travelled[k, lane] = course.sums[i, 0, k]
+        lanes.carry[k, lane] = course.sums[i, 1, k]
+        lanes.shadow[k, lane] = course.sums[i, 2, k]
+    for part in range(lanes.reach.shape[0]):
+        lanes.reach[part, lane] = course.extremes[i, 0, part]
+        lanes.stray[part, lane] = course.extremes[i, 1, part]
+    lanes.target[lane], lanes.rejections[lane] = course.counts[i, 0], course.counts[i, 1]
+    lanes.accepted[lane], lanes.rejected[lane] = course.counts[i, 2], course.counts[i, 3]
+    lanes.beyond[lane] = course.counts[i, 4]
+    lanes.goal[lane] = particles.offsets[_row(particles, i), lanes.target[lane]]
+
+
+@inlined
 def _park(output: Output, lanes: Lanes, lane: int) -> None:
     """Leave a lane idle at the origin of its particle, where its rates are still evaluated."""
     i = lanes.who[lane]
     output.steps[i, 0], output.steps[i, 1] = lanes.accepted[lane], lanes.rejected[lane]
     output.strayed[i] = lanes.beyond[lane]
+    for part in range(lanes.grain.shape[0]):
+        output.grain[i, part] = lanes.grain[part, lane]
     lanes.who[lane] = -1
     lanes.goal[lane] = lanes.elapsed[lane]
     lanes.proposal[lane] = lanes.left[lane] = 1.0

@@ -14,15 +14,18 @@ from meanfluid.fields.elementary import numpy_functions
 from meanfluid.fields.velocity_field import VelocityField
 from meanfluid.trajectories.results import Trajectories
 
-Weight = Callable[[Any, Any], Any]
+Weight = Callable[..., Any]
 
 _VELOCITY = "velocity"
 
 
 def weighted_observables(
-    field: VelocityField, observables: Mapping[str, Observable], weights: Mapping[str, Weight]
-) -> dict[str, Observable]:
+    field: VelocityField, observables: Mapping[str, Observable], weights: Mapping[str, Weight],
+    constants: int = 0,
+) -> dict[str, Observable]:  # fmt: skip
     """Return the weights themselves, and all their products with the observables and velocity.
+
+    The observables may ask for that many constants.
 
     Raises
     ------
@@ -32,16 +35,22 @@ def weighted_observables(
     products: dict[str, Observable] = {}
     for name, weight in weights.items():
         _checked_weight(name, weight)
-        d = field.dimension
-        products[name] = _product(None, (), (), weight, d)
-        products[f"{_VELOCITY}.{name}"] = _product(None, (_VELOCITY,), (d,), weight, d)
-        for key, g in observables.items():
-            shape = observable_shape(field, g)
-            products[f"{key}.{name}"] = _product(g, asked_for(g, d), shape, weight, d)
+        products |= _products(field, observables, name, weight, constants)
     taken = sorted(set(products) & set(observables))
     if taken:
         raise ValueError(f"observables and weights must have different names, got {taken} twice")
     return products
+
+
+def windowed_observables(
+    field: VelocityField, observables: Mapping[str, Observable], name: str, shape: Weight
+) -> dict[str, Observable]:
+    """Return a weight ``w(m, t, a, b)`` itself, and its products with the observables and velocity.
+
+    They ask for two `constants`, a and b of each particle, so that all windows of one shape are
+    the same code.
+    """
+    return _products(field, observables, name, shape, 0, of_weight=2)
 
 
 def normalised(path: Trajectories, weights: Mapping[str, Weight]) -> None:
@@ -55,6 +64,21 @@ def normalised(path: Trajectories, weights: Mapping[str, Weight]) -> None:
                 size = np.sqrt((mean**2).sum(-1)) if vector else np.abs(mean)
                 error = (path.mean_errors[key] + size * doubt) / np.abs(whole)
             path.means[key], path.mean_errors[key] = mean, error
+
+
+def _products(
+    field: VelocityField, observables: Mapping[str, Observable], name: str, weight: Weight,
+    constants: int, of_weight: int = 0,
+) -> dict[str, Observable]:  # fmt: skip
+    d = field.dimension
+    products = {
+        name: _product(None, (), (), weight, d, of_weight),
+        f"{_VELOCITY}.{name}": _product(None, (_VELOCITY,), (d,), weight, d, of_weight),
+    }
+    for key, g in observables.items():
+        shape = observable_shape(field, g, constants)
+        products[f"{key}.{name}"] = _product(g, asked_for(g, d), shape, weight, d, of_weight)
+    return products
 
 
 def _checked_weight(name: str, weight: Any) -> None:
@@ -72,15 +96,21 @@ def _checked_weight(name: str, weight: Any) -> None:
 
 @lru_cache(maxsize=256)
 def _product(
-    g: Observable | None, asked: tuple[str, ...], shape: tuple[int, ...], weight: Weight, d: int
-) -> Observable:
-    """Return the observable w(t) g, or w(t) velocity, or w(t); the same for the same functions."""
-    arguments = ", ".join(["m", "p", "t", *"xyz"[:d], *asked])
-    value = f"g({arguments})" if g is not None else (asked[0] if asked else "1.0")
+    g: Observable | None, asked: tuple[str, ...], shape: tuple[int, ...], weight: Weight, d: int,
+    of_weight: int,
+) -> Observable:  # fmt: skip
+    """Return the observable w(t) g, or w(t) velocity, or w(t); the same for the same functions.
+
+    The weight takes as many constants as `of_weight` says.
+    """
+    called = ", ".join(["m", "p", "t", *"xyz"[:d], *asked])
+    value = f"g({called})" if g is not None else (asked[0] if asked else "1.0")
+    arguments = f"{called}, constants" if of_weight else called
+    own = "".join(f", constants[{k}]" for k in range(of_weight))
     parts = [f"w * value[{k}]" for k in range(shape[0])] if shape else ["w * value"]
     result = f"({', '.join(parts)},)" if shape else parts[0]
     names = {"weight": register_jitable(weight)}
     if g is not None:
         names["g"] = register_jitable(g)
-    lines = ["w = weight(m, t)", f"value = {value}", f"return {result}"]
+    lines = [f"w = weight(m, t{own})", f"value = {value}", f"return {result}"]
     return written(f"product({arguments})", lines, names)

@@ -18,7 +18,7 @@ from meanfluid import fields
 from meanfluid.backends import devices
 from meanfluid.backends.evaluation import layout_of, source_of
 from meanfluid.trajectories.problem import Settings, assembled
-from meanfluid.trajectories.tableaux import dop853, rk4, tsit5, vern7
+from meanfluid.trajectories.tableaux import rk4
 
 HERE = Path(__file__).parent
 CODES = ("status", "steps", "strayed")
@@ -44,12 +44,20 @@ def simulated():
 @pytest.mark.parametrize("case", [name for name, *_ in cuda_cases.cases()])
 def test_one_thread_for_each_particle_gives_what_blocks_of_lanes_give(simulated, case):
     """The simulator runs the same source; only the number of lanes differs, so bits agree."""
-    report = simulated[case]
+    report = simulated["cases"][case]
     for name, value in report.items():
         if name in CODES:
             assert value[0] == value[1], (name, value)
         else:
             assert value <= 1e-14, (name, value)
+
+
+def test_steps_of_the_cpu_converge_at_the_order_where_those_of_the_gpu_are_tested(simulated):
+    orders = simulated["orders"]
+    assert [tuple(pair) for *pair, _, _ in orders] == cuda_cases.EVERY
+    for scheme, family, order, errors in orders:
+        expected = cuda_cases.SCHEMES[scheme].order
+        assert order == pytest.approx(expected, abs=0.2), (scheme, family, errors)
 
 
 def variant_and_kernel(field, observables=(), *, deformed=False, **options):
@@ -152,29 +160,28 @@ def test_gpu_and_cpu_agree(case):
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("scheme", [rk4, tsit5, vern7, dop853], ids=lambda s: s.name)
-def test_a_step_agrees_within_four_units_in_the_last_place_of_the_position(cloud, scheme):
+@pytest.mark.parametrize("scheme, family", cuda_cases.EVERY)
+def test_a_step_agrees_within_four_units_in_the_last_place_of_the_position(scheme, family):
     """The GPU fuses products and sums, which turns last bits of the arguments of the sines."""
-    start, offsets = np.linspace(0.0, 9.0, len(cloud)), np.array([[0.25]])
-    on_cpu, there = cuda_cases.both(
-        fields.double_gyre(), cloud, start, offsets, gpu=on_gpu, scheme=scheme, steps=2
-    )
-    ulps = np.abs(there.travelled[:, 0] - on_cpu.travelled[:, 0]) / np.spacing(cloud.max())
-    assert ulps.max() <= 2 * 4.0, ulps.max()
+    place = np.random.default_rng(5).uniform(-0.9, 0.9, (20_000, 2))
+    start, steps = np.linspace(0.0, 3.0, len(place)), 8
+    (field, *_), options = cuda_cases.equal_steps(scheme, family, steps)
+    on_cpu, there = cuda_cases.both(field, place, start, [[0.5]], gpu=on_gpu, **options)
+    reached = np.abs(place + on_cpu.travelled[:, 0]).max()
+    ulps = np.abs(there.travelled[:, 0] - on_cpu.travelled[:, 0]) / np.spacing(reached)
+    assert ulps.max() <= 4.0 * steps, ulps.max()
 
 
 @pytest.mark.gpu
-def test_steps_of_the_gpu_converge_at_the_order_of_the_scheme():
-    field, x = own_fields.whirl(), np.array([[0.6, 0.1], [-0.3, 0.9], [0.2, -0.4]])
-    fine, _ = cuda_cases.both(field, x, np.zeros(3), [[2.0]], gpu=on_gpu, rtol=1e-13)
-    errors = []
-    for steps in (40, 80, 160):
-        _, there = cuda_cases.both(
-            field, x, np.zeros(3), [[2.0]], gpu=on_gpu, scheme=rk4, steps=steps
-        )
-        errors.append(np.abs(there.travelled - fine.travelled).max())
-    observed = np.log2(np.array(errors[:-1]) / errors[1:])
-    assert observed == pytest.approx([4.0, 4.0], abs=0.15), errors
+@pytest.mark.parametrize("scheme, family", cuda_cases.EVERY)
+def test_steps_of_the_gpu_converge_at_the_order_of_the_scheme(scheme, family):
+    """For every scheme and family, by the kernels of the test above."""
+
+    def on_card(*arguments, **options):
+        return cuda_cases.both(*arguments, gpu=on_gpu, **options)[1].travelled[:, 0]
+
+    order, errors = cuda_cases.observed_order(scheme, family, on_card)
+    assert order == pytest.approx(cuda_cases.SCHEMES[scheme].order, abs=0.2), errors
 
 
 @pytest.mark.gpu

@@ -136,7 +136,10 @@ def test_windows_that_leave_the_time_range_of_the_field_are_refused(name, window
 
 
 REFUSED_LABELS = {
-    "unknown": ("middle", 'label must be "initial", "final" or a time in the window, got .middle'),
+    "unknown": (
+        "middle",
+        'label must be "initial", "final", "mean" or a time in the window, got .middle',
+    ),
     "before the window": (-0.1, "label must lie between start 0.0 and end 1.0, got -0.1"),
     "after the window": (1.5, "label must lie between start 0.0 and end 1.0, got 1.5"),
     "one of two outside": ([0.5, 2.0], r"label must lie between .* got \[0.5, 2.0\]"),

@@ -1,6 +1,11 @@
 """Means with a weight in time, against closed forms and Gauss's rule along known trajectories."""
 
+import json
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -213,3 +218,37 @@ def test_the_name_of_a_product_may_not_be_that_of_an_observable():
 def test_doors_to_a_single_mean_refuse_weights():
     with pytest.raises(ValueError, match="weights= belongs to"):
         lagrangian_mean(TURNING, torque, POSITION, 0.0, 1.0, weights={"linear": linear})
+
+
+ON_CUDA = """
+import json, numpy as np
+from meanfluid import rk4, trajectories
+from tests.trajectories.own_fields import unsteady_rotation
+from tests.trajectories.test_weights import POSITION, fading
+x, own = POSITION[:3], np.array([[1.0, 0.5], [2.0, 0.1], [0.3, -0.2]])
+options = dict(observables=[fading], constants=own, gradient=True, scheme=rk4, steps=4)
+here, there = (
+    trajectories(unsteady_rotation(), x, 0.2, 1.0, device=device, **options)
+    for device in ("cpu", "cuda")
+)
+pairs = [(p.position, p.gradient, p.error, p.means["fading"]) for p in (here, there)]
+print(json.dumps([float(np.abs(a - b).max()) for a, b in zip(*pairs)]))
+"""
+
+
+def fading(m, p, t, x, y, deformation, constants):
+    return m.exp((t - constants[0]) * constants[1]) * x, deformation[1][0] * constants[0]
+
+
+@pytest.mark.slow
+def test_numbers_of_a_particle_are_the_same_on_cuda():
+    """In the simulator, which runs the same source one particle at a time."""
+    pytest.importorskip("numba_cuda")
+    root = str(Path(__file__).parents[2])
+    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
+    done = subprocess.run(
+        [sys.executable, "-c", ON_CUDA], capture_output=True, text=True, check=False, cwd=root,
+        env=os.environ | {"NUMBA_ENABLE_CUDASIM": "1", "PYTHONPATH": path},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert max(json.loads(done.stdout)) <= 1e-14
