@@ -106,7 +106,7 @@ def averages(
 ) -> Array:
     """Exact u(x, t, s) in NumPy, by the integrators or by the function given in their place."""
     if exact is None:
-        from meanfluid.trajectories import average_velocity
+        from meanfluid.means import average_velocity
 
         exact = average_velocity
     return np.asarray(exact(field, x, t, s, label="initial", **options), dtype=float)

@@ -41,8 +41,9 @@ class Inverse:
 
 
 def inverted(
-    function: MapWithGradient, target: Array, guess: Array, tolerance: Any, *, iterations: int = 40
-) -> Inverse:
+    function: MapWithGradient, target: Array, guess: Array, tolerance: Any, *, enough: Any = None,
+    iterations: int = 40,
+) -> Inverse:  # fmt: skip
     """Solve ``function(x) = target`` for every point, by Newton steps that must come closer.
 
     Parameters
@@ -51,7 +52,10 @@ def inverted(
         Called for the points that are not done; `which` are their numbers.
     target, guess : (n, d)
     tolerance : float or (n,)
-        Largest distance at which a point is done, in the unit of `target`.
+        Distance at which a point is done, in the unit of `target`.
+    enough : float or (n,), optional
+        Distance at which a point is done as well if a Newton step does not come closer: what
+        noise the map may have. Defaults to `tolerance`.
     iterations : int
         Newton steps after which a point is given up.
 
@@ -60,7 +64,8 @@ def inverted(
     Inverse
     """
     count = len(target)
-    tolerance = np.broadcast_to(np.asarray(tolerance, dtype=float), (count,))
+    tolerance = np.full_like(target, tolerance, shape=(count,))
+    enough = tolerance if enough is None else np.full_like(target, enough, shape=(count,))
     x = np.array(guess, dtype=float)
     every = np.arange(count)
     value, gradient = function(x, every)
@@ -83,17 +88,18 @@ def inverted(
             x[taken], gradient[taken], offset[taken] = trial[closer], slope[closer], off[closer]
             distance[taken] = _length(off[closer])
             open_[taken] = distance[taken] > tolerance[taken]
-            which, step = which[~closer], step[~closer] / 2
+            again = ~closer & (distance[which] > enough[which])
+            which, step = which[again], step[again] / 2
             if which.size == 0:
                 break
-    found = (distance <= tolerance) & _regular(gradient)
+    found = (distance <= np.maximum(tolerance, enough)) & _regular(gradient)
     x[~found] = np.nan
     return Inverse(x, gradient, distance, found)
 
 
 def _regular(gradient: Array) -> Any:
     """Return whether each gradient can be inverted."""
-    finite = np.isfinite(gradient).all(axis=(-2, -1))
+    finite: Any = np.isfinite(gradient).all(axis=(-2, -1))
     usable = np.where(finite[:, None, None], gradient, np.eye(gradient.shape[-1]))
     return finite & (np.linalg.svd(usable, compute_uv=False)[..., -1] > _SINGULAR)
 

@@ -255,7 +255,7 @@ def _draw(
     import torch
 
     from meanfluid.learning.pool import averages
-    from meanfluid.trajectories import average_velocity
+    from meanfluid.means import average_velocity
 
     generator = torch.Generator().manual_seed(seed)
     x = learned.round(positions(samples, generator).numpy())

@@ -12,6 +12,7 @@ import numpy as np
 
 from meanfluid.fields.velocity_field import Array, VelocityField
 from meanfluid.files import replacing
+from meanfluid.means.windows import Window
 
 if TYPE_CHECKING:
     import xarray
@@ -253,6 +254,34 @@ def plot_error_by_window(
         axes.set_ylabel("relative $L^2$ norm")
         axes.grid(True, which="major", color="0.9")
         axes.legend(frameon=False, ncols=1, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def plot_windows(windows: Mapping[str, Window], duration: float) -> "Figure":
+    """Draw the weights of windows in time, and how much of each frequency they keep.
+
+    Parameters
+    ----------
+    windows : mapping of name to Window
+    duration : float, time
+        Length of the window that they are cut off to.
+    """
+    import matplotlib.pyplot as plt
+
+    time = np.linspace(0.0, duration, 401)
+    frequency = np.linspace(0.0, 16 * np.pi / duration, 801)
+    with plt.rc_context(STYLE):
+        figure, (left, right) = plt.subplots(1, 2, figsize=(7.2, 2.6), layout="constrained")
+        for name, window in windows.items():
+            (line,) = left.plot(
+                time - duration, duration * window.weight(time, 0.0, duration), label=name
+            )
+            kept = np.abs(window.transfer(frequency, duration))
+            right.plot(frequency * duration / (2 * np.pi), kept, color=line.get_color())
+        left.set(xlabel="time from the end of the window", ylabel="weight times duration")
+        right.set(xlabel="cycles in the window", ylabel="part that is kept, |H|", yscale="log",
+                  ylim=(1e-5, 2.0), xlim=(0.0, 8.0))  # fmt: skip
+        left.legend(frameon=False)
     return figure
 
 

@@ -3,8 +3,12 @@
 from collections.abc import Sequence
 
 
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table; the first column is flush left, the others right.
+def markdown_table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], *, words: bool = False
+) -> str:
+    """Return a Markdown table.
+
+    The first column is flush left, and the others right unless they hold `words`.
 
     Raises
     ------
@@ -19,10 +23,14 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     def line(cells: Sequence[str]) -> str:
         first, *others = cells
         padded = [first.ljust(widths[0])]
-        padded += [cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True)]
+        padded += [
+            cell.ljust(width) if words else cell.rjust(width)
+            for cell, width in zip(others, widths[1:], strict=True)
+        ]
         return "| " + " | ".join(padded) + " |"
 
-    rule = [":" + "-" * (widths[0] - 1)] + ["-" * (width - 1) + ":" for width in widths[1:]]
+    left = [":" + "-" * (width - 1) for width in widths]
+    rule = left if words else left[:1] + [edge[::-1] for edge in left[1:]]
     return "\n".join([line(header), "| " + " | ".join(rule) + " |", *map(line, rows)])
 
 

@@ -149,9 +149,15 @@ def test_means_are_those_of_trajectories():
 
 REFUSED = {
     "unknown label": (
-        {"label": "mean"}, ValueError, 'label must be "initial" or "final", got \'mean\'',
+        {"label": "middle"}, ValueError,
+        'label must be "initial", "final", "mean" or a time in the window, got \'middle\'',
     ),
-    "a time as label": ({"label": 0.5}, ValueError, 'must be "initial" or "final", got 0.5'),
+    "a time outside as label": (
+        {"label": 1.5}, ValueError, "label must lie between start 0.0 and end 1.0, got 1.5",
+    ),
+    "no window": (
+        {"window": "hann"}, TypeError, r"window must be a window such as .*hann\(\), got 'hann'",
+    ),
     "unknown observable": (
         {"observable": "vorticity"}, ValueError,
         'observable must be a function or "velocity", got \'vorticity\'',

@@ -3,7 +3,8 @@
 import numpy as np
 from matplotlib.colors import LogNorm
 
-from meanfluid.reporting.figures import Map, grid, plot_maps
+from meanfluid import windows
+from meanfluid.reporting.figures import Map, grid, plot_maps, plot_windows
 
 EXTENT = (0.0, 2.0, 0.0, 1.0)
 
@@ -46,3 +47,14 @@ def test_a_wide_grid_is_drawn_in_rows():
     figure = plot_maps(maps, extent=wide, shape=(len(y), len(x)))
     bottoms = [panel.get_subplotspec().rowspan.start for panel in figure.axes[:3]]
     assert bottoms == [0, 1, 2]
+
+
+def test_windows_are_drawn_by_weight_and_by_what_they_keep():
+    figure = plot_windows({"top hat": windows.top_hat(), "Hann": windows.hann()}, 4.0)
+    weights, kept = figure.axes
+    assert [text.get_text() for text in weights.get_legend().get_texts()] == ["top hat", "Hann"]
+    top_hat, hann = (line.get_ydata() for line in weights.lines)
+    np.testing.assert_allclose(top_hat, 1.0, rtol=1e-14)
+    assert abs(hann.max() - 2.0) < 1e-12  # 1 - cos, in the middle
+    cycles, factor = kept.lines[0].get_data()
+    np.testing.assert_allclose(factor, np.abs(np.sinc(cycles)), rtol=0, atol=1e-13)

@@ -1,0 +1,165 @@
+r"""Taylor's dispersion: how the variance of average velocities falls with the window.
+
+Displacement is window times average velocity, X = h U, so how far particles spread and how much
+average velocities differ is one statement,
+
+.. math:: \langle U^2 \rangle(h) = \frac{\langle X^2 \rangle}{h^2}
+          = \frac{2}{h^2} \int_0^h (h - s) R(s) \, ds ,
+
+with R the correlation of velocity along trajectories: the variance of v for a short window, and
+:math:`2 \kappa / h`, :math:`\kappa = \int_0^\infty R \, ds`, for one much longer than the memory.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from meanfluid.fields.velocity_field import Array, VelocityField
+from meanfluid.trajectories.flow_map import trajectories
+
+
+@dataclass(frozen=True, eq=False)
+class Dispersion:
+    """Statistics of an ensemble of particles released at one time.
+
+    All are matrices of components (i, j), averages over the particles, fluctuations about the mean
+    over all of them. Standard errors take particles for independent.
+
+    Attributes
+    ----------
+    duration : (times,), time
+        Length of the window, of either sign.
+    displacement : (times, dimension, dimension), length^2
+        Covariance of displacement.
+    displacement_error : (times, dimension, dimension)
+        Its standard error.
+    velocity : (times, dimension, dimension), (length / time)^2
+        Covariance of average velocity.
+    correlation : (times, dimension, dimension), (length / time)^2
+        Covariance of velocity at the start (i) and at the end of the window (j).
+    correlation_error : (times, dimension, dimension)
+        Its standard error.
+    drift : (times, dimension), length / time
+        Mean of the average velocity.
+    """
+
+    duration: Array
+    displacement: Array
+    displacement_error: Array
+    velocity: Array
+    correlation: Array
+    correlation_error: Array
+    drift: Array
+
+
+def dispersion(
+    field: VelocityField, position: ArrayLike, start: float, times: ArrayLike, **options: Any
+) -> Dispersion:
+    """Spread of particles, spread of their average velocities, and correlation of velocity.
+
+    Parameters
+    ----------
+    field : VelocityField
+    position : (n, dimension), length
+        At `start`; drawn from the distribution over which to average.
+    start : float, time
+    times : (times,), time
+        Ends of the windows, in the order in which they are passed.
+    **options
+        Of `meanfluid.trajectories`.
+
+    Returns
+    -------
+    Dispersion
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument has the wrong shape, type or range, or there are fewer than two particles.
+    TrajectoryError
+        If a trajectory fails.
+
+    References
+    ----------
+    Taylor (1921), Diffusion by continuous movements, Proc. London Math. Soc. s2-20, 196.
+    """
+    if options.get("on_failure", "raise") != "raise":
+        raise ValueError("statistics over particles need all of them; leave out on_failure")
+    ends = np.atleast_1d(np.asarray(times, dtype=float))
+    if ends.ndim != 1 or ends.size == 0:
+        raise ValueError(f"times must hold the ends of the windows, (k,), got {times!r}")
+    path = trajectories(field, position, start, ends[-1], times=ends, **options)
+    count = len(path.displacement)
+    if count < 2:
+        raise ValueError(f"statistics over particles need at least two, got {count}")
+    first = field.velocity(start, np.asarray(position, dtype=float))
+    last = np.stack(
+        [field.velocity(end, path.position[:, k]) for k, end in enumerate(ends)], axis=1
+    )
+    displacement, displacement_error = _covariance(path.displacement, path.displacement)
+    correlation, correlation_error = _covariance(np.broadcast_to(first[:, None], last.shape), last)
+    return Dispersion(
+        duration=ends - start,
+        displacement=displacement,
+        displacement_error=displacement_error,
+        velocity=_covariance(path.average_velocity, path.average_velocity)[0],
+        correlation=correlation,
+        correlation_error=correlation_error,
+        drift=path.average_velocity.mean(axis=0),
+    )
+
+
+def taylor_variance(
+    correlation: Callable[[float], float], duration: ArrayLike, *, rtol: float = 1e-10
+) -> Array:
+    """Variance of displacement that a correlation of velocity along trajectories implies.
+
+    Parameters
+    ----------
+    correlation : callable ``(lag) -> float``, (length / time)^2
+        R, of one component, even in the lag.
+    duration : float or (...), time
+        Length of the window.
+    rtol : float
+        Of the quadrature.
+
+    Returns
+    -------
+    (...), length^2
+        Over the square of `duration` it is the variance of average velocity.
+
+    Raises
+    ------
+    ValueError
+        If a duration is not finite, or the quadrature does not reach `rtol`.
+    """
+    h = np.asarray(duration, dtype=float)
+    if not np.isfinite(h).all():
+        raise ValueError(f"duration must be finite, got {duration!r}")
+    values = [_integral(correlation, abs(float(one)), rtol) for one in h.ravel()]
+    return np.reshape(np.array(values), h.shape)
+
+
+def _integral(correlation: Callable[[float], float], h: float, rtol: float) -> float:
+    from scipy.integrate import quad  # slow to load
+
+    value, error, *trouble = quad(
+        lambda s: 2.0 * (h - s) * correlation(s), 0.0, h, epsrel=rtol, epsabs=0.0, limit=500,
+        full_output=True,
+    )  # fmt: skip
+    if len(trouble) > 1 and error > rtol * abs(value):
+        raise ValueError(
+            f"the integral of the correlation up to {h} has an error of {error:.1e}, rtol is "
+            f"{rtol:.1e}; is it smooth and finite there?"
+        )
+    return float(value)
+
+
+def _covariance(a: Array, b: Array) -> tuple[Array, Array]:
+    """Return covariance (times, i, j) of two vectors (n, times, i), and its standard error."""
+    count = len(a)
+    products = (a - a.mean(axis=0))[..., :, None] * (b - b.mean(axis=0))[..., None, :]
+    return products.sum(axis=0) / (count - 1), products.std(axis=0, ddof=1) / np.sqrt(count)
