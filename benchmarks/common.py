@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from meanfluid.backends.reference import reference_flow_map
+from meanfluid.backends.reference import reference_flow_map, reference_gradient
 from meanfluid.reporting.provenance import hardware, versions
 from meanfluid.trajectories.launch import default_threads
 
@@ -132,13 +132,23 @@ def median(entry):
 
 def oracle(field, position, start, end):
     """Final positions by Taylor integration, kept on disk for the next run."""
+    return kept("oracle", reference_flow_map, field, position, start, end)
+
+
+def oracle_gradient(field, position, start, end):
+    """Gradients of the flow map by Taylor integration, kept on disk for the next run."""
+    return kept("gradient", reference_gradient, field, position, start, end)
+
+
+def kept(name, compute, field, position, start, end):
+    """Return the result of an oracle from disk, or compute and keep it."""
     key = hashlib.sha256()
     for part in (field.name, field.table, position, np.array([start, end], dtype=float), ORACLE):
         key.update(part.encode() if isinstance(part, str) else np.ascontiguousarray(part).tobytes())
-    path = CACHE / f"oracle_{key.hexdigest()[:24]}.npy"
+    path = CACHE / f"{name}_{key.hexdigest()[:24]}.npy"
     if path.exists():
         return np.load(path)
-    truth = reference_flow_map(field, position, start, end)
+    truth = compute(field, position, start, end)
     CACHE.mkdir(exist_ok=True)
     unfinished = path.with_suffix(f".{os.getpid()}.npy")
     np.save(unfinished, truth)

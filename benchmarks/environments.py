@@ -41,7 +41,8 @@ def install():
         print(f"installing {peer} into {folder}")
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
         pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "-q"]
-        done = subprocess.run(pip + given["requirements"], check=False)
+        environment = {"FC": "gfortran", **os.environ}
+        done = subprocess.run(pip + given["requirements"], env=environment, check=False)
         if done.returncode:
             failed.append(peer)
             print(f"{peer} could not be installed; see pins.toml for what it needs")

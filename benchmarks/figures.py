@@ -134,7 +134,11 @@ def scaling(report):
     axes[0].set_ylabel("seconds")
     rows = report["memory"]["rows"]
     sizes = [r["particles"] for r in rows]
-    axes[3].loglog(sizes, [r["peak_bytes"] / 2**20 for r in rows], "o-", color=GREEN)
+    aim = report["memory"]["giant_aim"] / 1e9
+    axes[3].axhline(aim, color="#bbbbbb", linewidth=1.0, zorder=1, label="aim at 1e8")
+    axes[3].plot(sizes, [r["peak_bytes"] / 1e9 for r in rows], "o-", color=GREEN, label="measured")
+    axes[3].set_ylim(bottom=0)
     axes[3].set_xlabel("particles")
-    axes[3].set_ylabel("peak memory, MiB")
+    axes[3].set_ylabel("peak memory, GB")
+    axes[3].legend(fontsize=7.5, handlelength=1.5, loc="center left")
     return figure

@@ -2,20 +2,30 @@
 
 Time should be proportional to particles, to 1/h and to modes; the exponents of the fits say how
 well that holds. Memory is the peak of a process of its own that computes average velocities of the
-double gyre; its growth per particle is extrapolated to 1e8 particles. With --full the 1e8 are
-computed, if there is memory for them.
+double gyre: up to 1e8 of them, which takes minutes; on a machine with less than 8 GB the last are
+extrapolated. With --memory only this part is measured, and put into the report that is there.
 
-    python benchmarks/scaling.py [--quick] [--threads N] [--repeats N] [--full]
+    python benchmarks/scaling.py [--quick] [--threads N] [--repeats N] [--memory]
 """
 
 import json
+import os
 import subprocess
 import sys
 import time
+from datetime import date
 from pathlib import Path
 
 from analysis import exponent
-from common import alternated, errors, median, oracle, parsed_arguments, uniform, write_report
+from common import (
+    alternated,
+    errors,
+    median,
+    oracle,
+    parsed_arguments,
+    uniform,
+    write_report,
+)
 
 import meanfluid as mf
 
@@ -25,6 +35,7 @@ STEPS = 50  # dop853: a median error of 1e-9
 SHOWN = (1_000, 3_000, 10_000, 30_000, 100_000, 300_000, 1_000_000, 3_000_000, 10_000_000)
 LINEAR_FROM = 30_000  # particles: below, threads have too little to do
 GIANT = 100_000_000
+GIANT_BYTES = 8e9  # that they should fit in
 
 
 def main():
@@ -32,7 +43,12 @@ def main():
     if len(sys.argv) == 3 and sys.argv[1] == "--memory-of":
         print(json.dumps(peak(int(sys.argv[2]))))
         return
-    arguments = parsed_arguments(__doc__, full="compute 1e8 averages instead of extrapolating")
+    arguments = parsed_arguments(__doc__, memory="measure memory alone, into the last report")
+    if arguments.memory:
+        path = arguments.results / "scaling.json"
+        report = json.loads(path.read_text()) | {"memory": over_memory(arguments)}
+        path.write_text(json.dumps(report, indent=1) + "\n")
+        return
     write_report(
         "scaling", "How do time and memory grow?", arguments, began,
         scheme="dop853", steps=STEPS, window=END,
@@ -112,8 +128,9 @@ def slope(rows, name):
 
 
 def over_memory(arguments):
-    sizes = (10_000, 100_000) if arguments.quick else (1_000_000, 3_000_000, 10_000_000)
-    sizes += (GIANT,) if arguments.full and not arguments.quick else ()
+    sizes = (10_000, 100_000) if arguments.quick else (10_000_000, 30_000_000)
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    sizes += (GIANT,) if physical > GIANT_BYTES and not arguments.quick else ()
     rows = []
     for size in sizes:
         command = [sys.executable, str(Path(__file__).resolve()), "--memory-of", str(size)]
@@ -124,7 +141,10 @@ def over_memory(arguments):
         last["particles"] - before["particles"]
     )
     giant = last["peak_bytes"] + per_particle * (GIANT - last["particles"])
-    return {"rows": rows, "bytes_per_particle": per_particle, "giant_bytes": giant}
+    return {
+        "date": date.today().isoformat(), "rows": rows,
+        "bytes_per_particle": per_particle, "giant_bytes": giant, "giant_aim": GIANT_BYTES,
+    }  # fmt: skip
 
 
 def peak(count):

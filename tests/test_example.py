@@ -93,11 +93,67 @@ def test_gridded_flow_tells_its_errors_apart(tmp_path):
     assert true[0] / true[1] > 8 and true[1] / true[2] > 8, rows  # fourth order gives 16
 
 
+def test_lagrangian_filtering_removes_the_lee_wave_and_the_eulerian_filter_does_not(tmp_path):
+    done = run(
+        "--nodes", "32", "--steps", "160", "--output", str(tmp_path), script="lagrangian_filtering"
+    )
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"filters.png", "report.md"}
+    (row,) = rows_of((tmp_path / "report.md").read_text(), "lee wave")
+    assert float(row[1].rstrip(" %")) > 99 and float(row[3].rstrip(" %")) < 1
+
+
+def test_geometric_means_keep_area_and_the_arithmetic_one_does_not(tmp_path):
+    done = run("--points", "16", "--output", str(tmp_path), script="geometric_means")
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"means.png", "report.md"}
+
+
+@pytest.mark.slow
+def test_stokes_drift_is_that_of_lambert(tmp_path):
+    done = run("--output", str(tmp_path), script="stokes_drift")
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"stokes_drift.png", "report.md"}
+    rows = rows_of((tmp_path / "report.md").read_text(), r"0\.\d+ ")[:4]
+    assert all(float(row[3]) < 1e-12 for row in rows), rows
+
+
+@pytest.mark.slow
+def test_five_averages_of_one_flow_are_the_known_numbers(tmp_path):
+    """Computed apart from this library, in extended precision."""
+    done = run("--output", str(tmp_path), script="which_average")
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "averages.png", "windows.png", "report.md",
+    }  # fmt: skip
+    report = (tmp_path / "report.md").read_text()
+    known = {
+        "label initial": "(+0.7046690385, +0.0738984870)",
+        "label at mid-time": "(+0.5986991027, -0.2578789011)",
+        "label mean": "(+0.6023238030, -0.2503582361)",
+        "label final": "(+0.2918232124, -0.5706643194)",
+        "Eulerian": "(+0.6495198540, -0.2278364925)",
+    }
+    assert {name: rows_of(report, name)[0][1] for name in known} == known
+
+
+@pytest.mark.slow
+def test_dye_goes_with_the_lagrangian_mean_flow(tmp_path):
+    done = run("--periods", "20", "--output", str(tmp_path), script="tracer_transport")
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"dye.png", "report.md"}
+    rows = rows_of((tmp_path / "report.md").read_text(), "carried by")
+    assert float(rows[0][2]) < 0.01 and float(rows[1][2]) > 0.3, rows
+
+
 @pytest.mark.parametrize(
     ("script", "options", "message"),
     [
         ("gridded_flow", ("--days", "9"), "between 0 and 8"),
         ("coherent_structures", ("--window", "-1"), "--window must be positive"),
+        ("which_average", ("--start", "3"), "--start must be before --end"),
+        ("tracer_transport", ("--steepness", "2"), "--steepness must lie between"),
+        ("geometric_means", ("--members", "2"), "at least 3"),
     ],
 )
 def test_the_other_examples_refuse_what_they_cannot_do(script, options, message):
