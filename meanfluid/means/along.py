@@ -105,7 +105,7 @@ def lagrangian_mean(
     return _found(met, names, give)
 
 
-@on_labels(quantities_of("Eulerian"), comment="at fixed places")
+@on_labels(quantities_of("Eulerian"), comment="at fixed places", carried=False)
 def eulerian_mean(
     field: VelocityField,
     observable: Observed,

@@ -1,64 +1,26 @@
-"""Attributes of the CF conventions: how a mean was taken, over which window, in which units.
+"""What the CF conventions say of dimensions: points, cells, circles, windows of time.
 
-Nothing is invented: a standard name is kept only where a mean leaves the quantity what it was.
+What they say of a mean itself is in `meanfluid.trajectories.attributes`.
 """
 
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
 
 from meanfluid.fields.velocity_field import Array
+from meanfluid.trajectories.attributes import CONVENTIONS as CONVENTIONS
+from meanfluid.trajectories.attributes import between as between
+from meanfluid.trajectories.attributes import error_attributes as error_attributes
+from meanfluid.trajectories.attributes import is_dataset as is_dataset
+from meanfluid.trajectories.attributes import is_xarray as is_xarray
+from meanfluid.trajectories.attributes import with_cell_method as with_cell_method
+from meanfluid.trajectories.attributes import with_provenance as with_provenance
 
-CONVENTIONS = "CF-1.11"
 _CIRCLES = {"degree": 360.0, "radian": 2 * np.pi, "rad": 2 * np.pi}  # by the start of the unit
 _UNIFORM = 1e-6  # of a spacing: how far a point may lie from its equally spaced place
-
-
-def is_xarray(data: Any) -> bool:
-    """Whether something is a DataArray or Dataset; xarray is not imported to find out."""
-    xarray = sys.modules.get("xarray")
-    return xarray is not None and isinstance(data, xarray.DataArray | xarray.Dataset)
-
-
-def is_dataset(data: Any) -> bool:
-    """Whether something is a Dataset."""
-    return is_xarray(data) and isinstance(data, sys.modules["xarray"].Dataset)
-
-
-def with_cell_method(
-    attributes: Mapping[Any, Any], name: str, method: str, comment: str = ""
-) -> dict[Any, Any]:
-    """Return attributes with one more entry at the end of `cell_methods`: the last one applied.
-
-    Examples
-    --------
-    >>> with_cell_method({"units": "m", "cell_methods": "x: mean"}, "time", "mean", "of 3 days")
-    {'units': 'm', 'cell_methods': 'x: mean time: mean (comment: of 3 days)'}
-    """
-    entry = f"{name}: {method}" + (f" (comment: {comment})" if comment else "")
-    before = str(attributes.get("cell_methods", "")).strip()
-    return {**attributes, "cell_methods": f"{before} {entry}".strip()}
-
-
-def with_provenance(attributes: Mapping[Any, Any], **more: Any) -> dict[Any, Any]:
-    """Return attributes with the version of this library and more, each with its prefix."""
-    own = {f"meanfluid_{key}": value for key, value in more.items()}
-    return {**attributes, **own, "meanfluid_version": version("meanfluid")}
-
-
-def error_attributes(attributes: Mapping[Any, Any], name: str, meaning: str) -> dict[str, Any]:
-    """Return attributes of a variable that holds an estimated error of the variable `name`."""
-    found: dict[str, Any] = {"long_name": f"{meaning} of {attributes.get('long_name', name)}"}
-    if "units" in attributes:
-        found["units"] = attributes["units"]
-    if "standard_name" in attributes and meaning == "standard error":
-        found["standard_name"] = f"{attributes['standard_name']} standard_error"
-    return found
 
 
 def ancillary(attributes: Mapping[Any, Any], *names: str) -> str:
@@ -246,11 +208,6 @@ def checked_circle(coordinate: Coordinate, period: float | None) -> float:
             f"{count * spacing:.10g}; {advice}"
         )
     return count * spacing
-
-
-def between(lower: Any, upper: Any) -> Any:
-    """Return the middle of two numbers or dates."""
-    return lower + (upper - lower) / 2
 
 
 def written(value: Any) -> Any:

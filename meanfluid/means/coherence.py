@@ -25,9 +25,28 @@ from meanfluid.backends.bodies import Observable
 from meanfluid.fields.velocity_field import VelocityField
 from meanfluid.means.circulation import Box, mean_vorticity_over
 from meanfluid.trajectories.checks import refuse_options_of_trajectories
+from meanfluid.trajectories.doors import Arguments, Found, Quantity, on_labels
 from meanfluid.trajectories.flow_map import trajectories
 
 
+def _of_lavd(arguments: Arguments) -> Quantity:
+    if arguments["normalise"]:
+        return Quantity("lavd", "Lagrangian-averaged vorticity deviation", "rate")
+    return Quantity(
+        "lavd", "Lagrangian-averaged vorticity deviation", "1", mean=False,
+        comment="integral over the window, labelled by the position at its start",
+    )  # fmt: skip
+
+
+@on_labels(
+    Quantity(
+        "ftle",
+        "finite-time Lyapunov exponent",
+        "rate",
+        mean=False,
+        comment="over the window, labelled by the position at its start",
+    )
+)
 def ftle(
     field: VelocityField,
     position: ArrayLike,
@@ -36,7 +55,7 @@ def ftle(
     *,
     return_error: bool = False,
     **options: Any,
-) -> Any:
+) -> Found:
     """Finite-time Lyapunov exponent, from the exact gradient of the flow map.
 
     Parameters
@@ -55,6 +74,7 @@ def ftle(
     -------
     (n,), 1 / time
         And the error, if asked for. NaN where a trajectory failed and was marked.
+        xarray in gives xarray out, with error and status: see `trajectories.doors.on_labels`.
 
     Raises
     ------
@@ -83,10 +103,11 @@ def ftle(
     whole = np.isfinite(path.gradient).all(axis=(1, 2))
     stretch[whole] = np.linalg.svd(path.gradient[whole], compute_uv=False)[:, 0]
     window = devices.beside(stretch, window)
-    value = give(np.log(stretch) / window)
-    return (value, give(path.gradient_error / (stretch * window))) if return_error else value
+    error = path.gradient_error / (stretch * window)
+    return Found(give(np.log(stretch) / window), give(error), path.status)
 
 
+@on_labels(_of_lavd, comment="along trajectories, label=initial")
 def lavd(
     field: VelocityField,
     position: ArrayLike,
@@ -99,7 +120,7 @@ def lavd(
     rtol: float = 1e-8,
     return_error: bool = False,
     **options: Any,
-) -> Any:
+) -> Found:
     """Lagrangian-averaged vorticity deviation.
 
     Parameters
@@ -126,6 +147,7 @@ def lavd(
     -------
     (n,)
         Without unit, or 1 / time if normalised. NaN where a trajectory failed and was marked.
+        xarray in gives xarray out, with error and status: see `trajectories.doors.on_labels`.
 
     Raises
     ------
@@ -163,7 +185,7 @@ def lavd(
     )
     scale = 1.0 if normalise else abs(float(end) - float(start))
     value, error = path.means["deviation"] * scale, path.mean_errors["deviation"] * scale
-    return (value, error) if return_error else value
+    return Found(value, error, path.status)
 
 
 @lru_cache(maxsize=64)

@@ -24,7 +24,7 @@ from meanfluid.trajectories.checks import (
     refuse_options_of_trajectories,
 )
 from meanfluid.trajectories.doors import Arguments, Found, Quantity, name_of, on_labels
-from meanfluid.trajectories.flow_map import flow_map, in_batches, position_of
+from meanfluid.trajectories.flow_map import in_batches, position_of
 
 Tracer = Callable[[Any], Any]
 Passing = Callable[[Array, Array], tuple[Array, Array]]
@@ -32,6 +32,13 @@ Passing = Callable[[Array, Array], tuple[Array, Array]]
 _DOUBT = "error of quadrature (not of trajectories)"
 
 
+def _of_advected(arguments: Arguments) -> Quantity:
+    name = name_of(arguments["tracer"], "tracer")
+    about = "at the end of the window, conserved along trajectories"
+    return Quantity(name, f"advected {name}", mean=False, comment=about)
+
+
+@on_labels(_of_advected)
 def advected(
     field: VelocityField,
     tracer: Tracer,
@@ -39,7 +46,7 @@ def advected(
     start: ArrayLike,
     end: ArrayLike,
     **options: Any,
-) -> Array:
+) -> Found:
     """Value at `end` of a tracer that is known at `start` and conserved along trajectories.
 
     Parameters
@@ -56,6 +63,7 @@ def advected(
     Returns
     -------
     (n,), the unit of the tracer
+        xarray in gives xarray out, with status but no error: see `trajectories.doors.on_labels`.
 
     Raises
     ------
@@ -64,11 +72,12 @@ def advected(
     TrajectoryError
         If a trajectory fails, unless ``on_failure="mark"``.
     """
-    return _evaluated(tracer, flow_map(field, position, end, start, **options))
+    value, status = _arrived(field, tracer, position, start, end, options)
+    return Found(value, None, status)
 
 
 def _of_tracer(arguments: Arguments) -> Quantity:
-    name = name_of(arguments["tracer"])
+    name = name_of(arguments["tracer"], "tracer")
     if arguments["kind"] == "eulerian":
         return Quantity(name, f"Eulerian mean of {name}", comment="at fixed places")
     label = arguments["label"]
@@ -327,7 +336,7 @@ def _gauss_legendre(
 
 
 def _arrived(
-    field: VelocityField, tracer: Tracer, position: Array, start: float, time: Array,
+    field: VelocityField, tracer: Tracer, position: ArrayLike, start: Any, time: Any,
     options: dict[str, Any],
 ) -> tuple[Array, Array]:  # fmt: skip
     """Return the tracer at given times, and how the trajectories that bring it ended."""

@@ -28,6 +28,7 @@ from meanfluid.trajectories.checks import (
     with_constants,
 )
 from meanfluid.trajectories.control import raise_on_failure
+from meanfluid.trajectories.doors import Found, Quantity, on_labels
 from meanfluid.trajectories.problem import OutOfDomain, Settings, assembled
 from meanfluid.trajectories.records import Output
 from meanfluid.trajectories.results import Trajectories, at_home, difference, provenance, reported
@@ -41,13 +42,14 @@ Observables = Mapping[str, Observable] | Sequence[Observable]
 _BATCH, _BATCH_ON_GPU = 2**20, 2**24
 
 
+@on_labels(Quantity("position", "position at the end of the window", "length", mean=False))
 def flow_map(
     field: VelocityField,
     position: ArrayLike,
     start: ArrayLike,
     end: ArrayLike,
     **options: Any,
-) -> Array:
+) -> Found:
     """Position at `end` of the particles that are at `position` at `start`.
 
     Parameters
@@ -64,6 +66,7 @@ def flow_map(
     -------
     (n, dimension), length
         Float64; unwrapped on periodic axes (see `VelocityField.wrap`).
+        xarray in gives xarray out, with error and status: see `trajectories.doors.on_labels`.
 
     Raises
     ------
@@ -73,13 +76,13 @@ def flow_map(
         If a trajectory fails, unless ``on_failure="mark"``.
     """
     refuse_options_of_trajectories(options)
-    times = {"start": start, "end": end}
-    return in_batches(_position, field, position, times, options)[0]  # type: ignore[no-any-return]
+    return Found(*in_batches(position_of, field, position, {"start": start, "end": end}, options))
 
 
-def _position(
+def position_of(
     field: VelocityField, position: ArrayLike, options: dict[str, Any], *, start: Any, end: Any
 ) -> tuple[Array, Array, Any]:
+    """Positions at the end of the window, their errors and statuses; for `in_batches`."""
     path = trajectories(field, position, start, end, **options)
     return path.position, path.error, path.status
 
@@ -253,19 +256,19 @@ def _integrated(
 def in_batches(
     function: Any, field: VelocityField, position: ArrayLike, times: dict[str, Any],
     options: dict[str, Any],
-) -> tuple[Any, Any]:  # fmt: skip
-    """Value and error of a function of trajectories, with memory for one batch beside the result.
+) -> tuple[Any, Any, Any]:  # fmt: skip
+    """Value, error and status of a function of trajectories, in memory for one batch at a time.
 
     `function` returns value (n, dimension), error (n,) and status (n,) for some particles. The
-    results are arrays of the library of `position`.
+    values and errors are arrays of the library of `position`.
     """
     checked_field(field)
     x = checked_positions(position, field.dimension)
     give, count = devices.giver_of(position), len(x)
     batch = _BATCH if isinstance(x, np.ndarray) else _BATCH_ON_GPU
     if count <= batch:
-        value, error, _ = function(field, x, options, **times)
-        return give(value), give(error)
+        value, error, status = function(field, x, options, **times)
+        return give(value), give(error), status
     own = {name: checked_times(name, value, count) for name, value in times.items()}
     marked, policies = marking(options)
     value, error = np.empty_like(x), np.empty_like(x, shape=(count,))
@@ -279,7 +282,7 @@ def in_batches(
         value[part], error[part], ended = function(field, x[part], marked, **some)
         status[part] = devices.to_host(ended)
     raise_on_failure(status, x, *policies)
-    return give(value), give(error)
+    return give(value), give(error), status
 
 
 def marking(options: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, str]]:

@@ -1,13 +1,22 @@
 """Positions out of xarray objects, and means back on the same coordinates."""
 
+import datetime
+
 import numpy as np
 import pytest
 import xarray as xr
 
 from meanfluid import Status
-from meanfluid.fields import abc_flow, from_xarray, rotation, sampled
+from meanfluid.fields import (
+    VelocityField,
+    abc_flow,
+    deep_water_wave,
+    from_xarray,
+    rotation,
+    sampled,
+)
 from meanfluid.means import cf
-from meanfluid.means.datasets import axis_names, labels_of, mean_dataset, status_attributes
+from meanfluid.trajectories.datasets import axis_names, labels_of, mean_dataset, status_attributes
 
 FIELD = rotation(2.0)
 X, Y = np.array([0.0, 1.0, 2.0]), np.array([10.0, 20.0])
@@ -28,6 +37,12 @@ def test_axes_are_called_as_in_the_samples_or_by_their_place():
     grid = np.zeros((3, 6, 8))
     plain = sampled([grid, grid], [np.arange(6.0), np.arange(8.0)], np.arange(3.0), time_degree=1)
     assert axis_names(plain) == ("x", "y")
+    assert axis_names(deep_water_wave()) == ("x", "z")  # the arguments of its body
+
+    def body(m, p, t, *place):
+        return place
+
+    assert axis_names(VelocityField(body=body, dimension=3)) == ("x", "y", "z")
 
 
 @pytest.mark.parametrize("order", [("x", "y"), ("y", "x")])
@@ -169,8 +184,42 @@ def test_dates_of_a_field_are_those_of_the_window():
     start, end = (labels.times(t) for t in times[:2])
     assert (start, end) == (0.0, 86400.0)
     back = mean_dataset(labels, {"s": np.zeros(6)}, start=start, end=end)
-    assert xr.decode_cf(back)["time"].to_numpy() == np.datetime64("2020-01-01T12:00:00")
-    np.testing.assert_array_equal(xr.decode_cf(back)["time_bnds"], times[:2])
+    assert back["time"].to_numpy() == np.datetime64("2020-01-01T12:00:00")
+    np.testing.assert_array_equal(back["time_bnds"], times[:2])
+    assert labels.times(datetime.datetime(2020, 1, 2)) == 86400.0
+    each = labels.times(xr.DataArray(times[:2], {"y": Y}, ("y",)))
+    np.testing.assert_array_equal(each, [0, 0, 0, 86400, 86400, 86400])
+    np.testing.assert_array_equal(labels.times(times), [0.0, 86400.0, 172800.0])
+
+
+def test_every_axis_has_a_unit_of_its_own():
+    data = xr.Dataset(coords={"x": ("x", X, {"units": "m"}), "y": ("y", Y, {"units": "km"})})
+    labels = labels_of(data, FIELD)
+    assert labels.axis_units == ("m", "km") and labels.units == {}
+    zero = np.zeros(6)
+    back = mean_dataset(
+        labels, {"p": labels.position, "q": labels.position, "r": zero}, start=0.0, end=1.0,
+        errors={"p": zero, "q": zero},
+        attributes={"p": {"units": labels.axis_units}, "q": {"units": ("m", "m")}}, points=["p"],
+    )  # fmt: skip
+    assert back["p_x"].attrs == {"units": "m", "ancillary_variables": "p_error"}
+    assert back["p_y"].attrs["units"] == "km" and "units" not in back["p_error"].attrs
+    assert back["q_y"].attrs["units"] == back["q_error"].attrs["units"] == "m"
+    assert back["r"].attrs == {"cell_methods": "time: mean"}
+
+
+def test_bounds_that_stay_behind_are_not_named():
+    data = GRID.assign_coords(time=9.0).assign(time_bnds=("bnds", [8.0, 10.0]))
+    data["time"].attrs["bounds"] = "time_bnds"
+    labels = labels_of(data, FIELD)
+    assert "bounds" not in labels.template["time"].attrs
+    assert data["time"].attrs == {"bounds": "time_bnds"}  # the data are as they were
+    assert labels_of(data.set_coords("time_bnds").drop_dims("bnds"), FIELD).dims == ("y", "x")
+    own = mean_dataset(
+        labels_of(GRID.rename(y="bnds").assign_coords(y=("bnds", Y)), FIELD), {"s": np.zeros(6)},
+        start=0.0, end=np.ones(6),
+    )  # fmt: skip
+    assert own["time_bnds"].dims == ("bnds", "x", "nv")
 
 
 REFUSED = {
@@ -188,6 +237,9 @@ REFUSED = {
     "few values": (
         lambda: mean_dataset(labels_of(GRID, FIELD), {"s": np.zeros(5)}, start=0.0, end=1.0),
         ValueError, r"shape \(6,\)"),
+    "one name for two": (
+        lambda: mean_dataset(labels_of(GRID, FIELD), {"x": np.zeros(6)}, start=0.0, end=1.0),
+        ValueError, "two variables would be called 'x'"),
     "a tensor": (
         lambda: mean_dataset(labels_of(GRID, FIELD), {"s": np.zeros((6, 2, 2))}, start=0, end=1),
         ValueError, r"\(n,\) or \(n, size\)"),
