@@ -202,7 +202,7 @@ def _dataset(
         errors={part.name: found.error[key] for key, part in told.items()
                 if found.error[key] is not None},
         status=found.status, start=times["start"], end=times["end"],
-        attributes={part.name: _attributes(part, labels) for part in told.values()},
+        attributes={part.name: attributes_of(part, labels) for part in told.values()},
         comment=comment + ("" if label is None else f", label={label}"),
         points=[part.name for part in told.values() if not part.mean], doubt=doubt,
         provenance=_provenance(arguments, carried=carried) | about,
@@ -227,7 +227,8 @@ def _told(arguments: Arguments, times: Mapping[str, Any]) -> tuple[dict[str, Any
     return about | {"label": _LABEL_TIME}, label
 
 
-def _attributes(part: Quantity, labels: Labels) -> dict[str, Any]:
+def attributes_of(part: Quantity, labels: Labels) -> dict[str, Any]:
+    """Return name and units of a quantity, as far as the labels know them."""
     units: dict[Any, Any] = {
         "length": labels.axis_units,
         "velocity": labels.units.get("velocity"),

@@ -17,11 +17,12 @@ kind                    condition                                              k
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from meanfluid.backends import devices
 from meanfluid.means import periodic
 from meanfluid.means.geometric.euler import euler_correction, euler_flow
 from meanfluid.means.geometric.exponential import (
@@ -32,6 +33,10 @@ from meanfluid.means.geometric.exponential import (
     group_flow,
 )
 from meanfluid.means.geometric.torus import TorusMap, average, checked_maps, checked_weights
+from meanfluid.trajectories.attributes import CONVENTIONS
+
+if TYPE_CHECKING:
+    import xarray
 
 MeanKind = Literal["arithmetic", "extended_glm", "soward_roberts", "optimal_transport", "geodesic"]
 
@@ -68,6 +73,30 @@ class MeanMap:
     iterations: int
     converged: bool
     area_error: float
+
+    def to_dataset(self) -> "xarray.Dataset":
+        """Return displacement and determinant of the map with CF attributes, on the host."""
+        import xarray
+
+        displacement = devices.to_host(self.map.displacement)
+        moved = "displacement of the mean map along"
+        data = {
+            f"displacement_{axis}": (("x", "y"), part, {"long_name": f"{moved} {axis}"})
+            for axis, part in zip("xy", displacement, strict=True)
+        }
+        area = devices.to_host(self.map.determinant)
+        data["determinant"] = ("x", "y"), area, {"long_name": "change of area", "units": "1"}
+        for variable in data.values():
+            variable[2]["cell_methods"] = f"realization: mean (comment: {self.kind})"
+        places = {
+            axis: (axis, np.arange(count) * length / count, {"axis": axis.upper()})
+            for axis, count, length in zip(
+                "xy", displacement.shape[1:], self.map.lengths, strict=True
+            )
+        }
+        told = {"Conventions": CONVENTIONS, "title": "mean of flow maps", "kind": self.kind}
+        told |= {key: getattr(self, key) for key in ("residual", "iterations", "area_error")}
+        return xarray.Dataset(data, places, told | {"converged": int(self.converged)})
 
 
 def mean_map(

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from meanfluid.backends import devices
 from meanfluid.backends.bodies import Observable
-from meanfluid.fields.velocity_field import Array
+from meanfluid.fields.velocity_field import Array, VelocityField
 from meanfluid.means.glm.algebra import checked_rotation, lifting, matrix_norm, vector_norm
 from meanfluid.means.glm.assembly import (
     Members,
@@ -29,6 +29,7 @@ from meanfluid.means.glm.ensembles import (
     flown,
     invertible,
 )
+from meanfluid.means.glm.labelled import on_labels
 from meanfluid.means.glm.records import GeneralisedLagrangianMean
 from meanfluid.means.glm.values import Local, checked_observables, met
 from meanfluid.means.inversion import inverted
@@ -38,6 +39,12 @@ from meanfluid.trajectories.control import Status, raise_on_failure
 _EPS = float(np.finfo(float).eps)
 
 
+def _first_of(given: dict[str, Any]) -> VelocityField:
+    members = ensemble_of(given["ensemble"], given.get("phases"), given.get("period"))
+    return members.fields[0]
+
+
+@on_labels("realization", _first_of, lambda mean, times: times["end"])
 def ensemble_mean(
     ensemble: EnsembleLike,
     position: ArrayLike,
@@ -86,6 +93,8 @@ def ensemble_mean(
     Returns
     -------
     GeneralisedLagrangianMean
+        xarray in gives xarray out, with error and status: a Dataset of all that is one number or
+        vector at a mean position.
 
     Raises
     ------

@@ -20,6 +20,7 @@ from meanfluid.means.glm.assembly import (
     spread_out,
 )
 from meanfluid.means.glm.ensembles import NOISE, PHASES, checked_options, checked_phases
+from meanfluid.means.glm.labelled import on_labels, period_end
 from meanfluid.means.glm.orbits import Orbits, orbits_of
 from meanfluid.means.glm.periods import Wave, checked_wave, on_host, raise_on_failed_orbits
 from meanfluid.means.glm.records import GeneralisedLagrangianMean
@@ -31,6 +32,7 @@ from meanfluid.trajectories.control import Status
 _EPS = float(np.finfo(float).eps)
 
 
+@on_labels("time", lambda given: given["field"], period_end)
 def orbit_mean(
     field: VelocityField,
     position: ArrayLike,
@@ -80,7 +82,8 @@ def orbit_mean(
     Returns
     -------
     GeneralisedLagrangianMean
-        Its members are the phases met along each orbit.
+        Its members are the phases met along each orbit. xarray in gives xarray out, with error and
+        status: a Dataset of all that is one number or vector at a mean position.
 
     Raises
     ------

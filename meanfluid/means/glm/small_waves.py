@@ -19,6 +19,7 @@ from meanfluid.fields.elementary import numpy_functions
 from meanfluid.fields.velocity_field import Array, VelocityField
 from meanfluid.means.glm.algebra import checked_rotation, matrix_norm, pseudomomentum
 from meanfluid.means.glm.ensembles import PHASES, checked_phases
+from meanfluid.means.glm.labelled import on_labels
 from meanfluid.means.glm.periods import Wave, checked_wave, on_host
 
 _DIVERGENCE_FREE = 1e-10  # of displacement, relative to its gradient
@@ -62,6 +63,7 @@ class SmallAmplitudeMean:
     steepness: Any
 
 
+@on_labels("time", lambda given: given["field"], lambda mean, times: times["start"])
 def small_amplitude_mean(
     field: VelocityField,
     position: ArrayLike,
@@ -102,7 +104,8 @@ def small_amplitude_mean(
     Returns
     -------
     SmallAmplitudeMean
-        NumPy arrays.
+        NumPy arrays. xarray in gives xarray out: a Dataset of all that is one number or vector at a
+        mean position.
 
     Raises
     ------
