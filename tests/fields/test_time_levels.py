@@ -115,7 +115,8 @@ def test_memory_is_bounded_by_the_slab(degree, slab, dtype, backward):
         ring.move(first, min(first + cells, 129), backward=backward)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak <= (slab + 6) * level, peak / level
+    python = 2**14  # objects that are no arrays
+    assert peak <= (slab + 6) * level + python, peak / level
 
 
 def test_bytes_say_the_same_as_levels():

@@ -1,6 +1,7 @@
 """The comparison of learned with exact averages: on an exact model and on planted errors."""
 
 import json
+from importlib.metadata import version
 
 import numpy as np
 import pytest
@@ -173,7 +174,7 @@ def test_the_dataset_describes_itself_and_reproduces_itself():
     assert all({"long_name", "units"} <= data[name].attrs.keys() for name in data)
     assert {n.removeprefix("total_") for n in data} == set(MEANING)
     assert json.loads(data.attrs["parameters"]) == {"rate": RATE}
-    assert json.loads(data.attrs["versions"])["torch"] == torch.__version__
+    assert json.loads(data.attrs["versions"])["torch"] == version("torch")
     assert json.loads(data.attrs["tolerances"]) == {"rtol": 1e-8}
     assert "UniformWindow(start=0.0, end=2.0" in data.attrs["windows"]
 
