@@ -53,6 +53,7 @@ def rows_with(key, value):
         pytest.param("work_precision", 16, marks=pytest.mark.slow),
         ("schemes", 40),
         pytest.param("ftle", 3, marks=pytest.mark.slow),
+        pytest.param("mean_equations", 12, marks=pytest.mark.slow),
         pytest.param("scaling", 9, marks=pytest.mark.slow),
         pytest.param("compile_time", 0, marks=pytest.mark.slow),
     ],
