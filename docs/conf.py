@@ -25,12 +25,15 @@ html_theme_options = {"description": "Averages of fluid motion, exact and learne
 
 
 def escape_plain_text(app, what, name, obj, options, lines):
-    """Keep reStructuredText from misreading two things that docstrings write as plain text.
+    """Keep reStructuredText from misreading what docstrings write as plain text.
 
-    Absolute values such as |x| are no substitutions, and the description "k." of a parameter is
-    no item of a list. Mathematics, literals and doctests are left alone.
+    Absolute values such as |x| are no substitutions, the description "k." of a parameter is no
+    item of a list, and the star of a shape (2, *grid) begins no emphasis. Mathematics, literals and
+    doctests are left alone.
     """
     for k, line in enumerate(lines):
+        if "math::" not in line and ">>>" not in line:
+            line = lines[k] = re.sub(r"(?<=[ (])\*(?=\w+\b(?!\*))", r"\\*", line)
         if not any(mark in line for mark in ("`", "\\", "math::", ">>>")):
             lines[k] = re.sub(r"^(\s*)([A-Za-z])\.$", r"\1*\2*.", line).replace("|", r"\|")
 
