@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from scipy.special import log_ndtr, logsumexp, ndtri_exp
+import scipy
 
 from meanfluid.fields.velocity_field import Array, Body
 
@@ -100,10 +100,11 @@ def rank_kept(
 def _score(x: Array, centre: Array, spread: Array, log_weight: Array) -> tuple[Array, Array]:
     """Normal score of the mixture's distribution function at x (n,), and its derivative."""
     z = (x[:, None] - centre) / spread
-    below = logsumexp(log_weight + log_ndtr(z), axis=1)
-    above = logsumexp(log_weight + log_ndtr(-z), axis=1)
-    score = np.where(below < above, ndtri_exp(below), -ndtri_exp(above))
-    log_density = logsumexp(log_weight - z * z / 2 - np.log(spread), axis=1) - _LOG_SQRT_TWO_PI
+    below = scipy.special.logsumexp(log_weight + scipy.special.log_ndtr(z), axis=1)
+    above = scipy.special.logsumexp(log_weight + scipy.special.log_ndtr(-z), axis=1)
+    score = np.where(below < above, scipy.special.ndtri_exp(below), -scipy.special.ndtri_exp(above))
+    log_density = scipy.special.logsumexp(log_weight - z * z / 2 - np.log(spread), axis=1)
+    log_density = log_density - _LOG_SQRT_TWO_PI
     return score, np.exp(log_density + score * score / 2 + _LOG_SQRT_TWO_PI)
 
 
