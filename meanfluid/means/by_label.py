@@ -23,6 +23,7 @@ from meanfluid.means.windows import Window, checked_window
 from meanfluid.trajectories.checks import checked_time_range, checked_times
 from meanfluid.trajectories.control import Status, raise_on_failure
 from meanfluid.trajectories.flow_map import flow_map, marking, trajectories
+from meanfluid.trajectories.results import vector_norm
 
 Label = Literal["initial", "final", "mean"]
 
@@ -167,7 +168,7 @@ def _by_mean_position(
     errors = {name: np.where(found, error, np.nan) for name, error in met.errors.items()}
     met = Followed(values, errors, status.astype(np.int8))
     if carry_error and options.get("estimate_error", True):
-        away = met.errors[PLACE] + _length(met.values[PLACE] - x)
+        away = met.errors[PLACE] + vector_norm(met.values[PLACE] - x)
         errors = _errors_by_label(field, functions, met, position, inverse, span, window, quick)
         met = replace(met, errors={name: met.errors[name] + e * away for name, e in errors.items()})
     met.values[PLACE], met.errors[PLACE] = (
@@ -196,7 +197,7 @@ def _found(
         return met.values[PLACE].reshape(-1, d), met.values["slope"].reshape(-1, d, d)
 
     reach = _reach(first, guess)
-    size = np.where(np.isfinite(reach), reach, 0.0) + _length(x)
+    size = np.where(np.isfinite(reach), reach, 0.0) + vector_norm(x)
     rtol, atol = options.get("rtol", 1e-11), options.get("atol", 0.0)
     tolerance = max(_CLOSE * rtol, _FINEST) * size + _CLOSE * atol
     enough = max(_CLOSE_ENOUGH * rtol, _FINEST_ENOUGH) * size + _CLOSE_ENOUGH * atol
@@ -224,7 +225,7 @@ def _errors_by_label(
     By the chain rule from derivatives by the position at the anchor, as difference quotients.
     """
     count, d = position.shape
-    step = _NUDGE * _reach(met, position) + _SMALLEST_NUDGE * _length(position)
+    step = _NUDGE * _reach(met, position) + _SMALLEST_NUDGE * vector_norm(position)
     step = np.where(step > 0, step, _SMALLEST_NUDGE)
     moved = np.concatenate([position] * d)
     for k in range(d):
@@ -245,12 +246,8 @@ def _errors_by_label(
 def _reach(met: Followed, position: Any) -> Any:
     """How far the ends of trajectories are from a position on them, (n,)."""
     return np.maximum(
-        _length(met.values["start"] - position), _length(met.values["end"] - position)
+        vector_norm(met.values["start"] - position), vector_norm(met.values["end"] - position)
     )
-
-
-def _length(components: Any) -> Any:
-    return np.sqrt((components**2).sum(axis=-1))
 
 
 def _like(mask: Any, value: Any) -> Any:

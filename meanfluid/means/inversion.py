@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from meanfluid.fields.velocity_field import Array
+from meanfluid.trajectories.results import vector_norm
 
 # Value (k, d) and gradient (k, d, d) of the map at positions (k, d) of the points named `which`.
 MapWithGradient = Callable[[Any, Any], tuple[Any, Any]]
@@ -69,7 +70,7 @@ def inverted(
     x = np.array(guess, dtype=float)
     every = np.arange(count)
     value, gradient = function(x, every)
-    distance = _length(value - target)
+    distance = vector_norm(value - target)
     offset = value - target
     open_ = np.isfinite(distance) & (distance > tolerance)
     for _ in range(iterations):
@@ -83,10 +84,10 @@ def inverted(
             trial = x[which] - step
             value, slope = function(trial, which)
             off = value - target[which]
-            closer = _length(off) < distance[which]
+            closer = vector_norm(off) < distance[which]
             taken = which[closer]
             x[taken], gradient[taken], offset[taken] = trial[closer], slope[closer], off[closer]
-            distance[taken] = _length(off[closer])
+            distance[taken] = vector_norm(off[closer])
             open_[taken] = distance[taken] > tolerance[taken]
             again = ~closer & (distance[which] > enough[which])
             which, step = which[again], step[again] / 2
@@ -102,7 +103,3 @@ def _regular(gradient: Array) -> Any:
     finite: Any = np.isfinite(gradient).all(axis=(-2, -1))
     usable = np.where(finite[:, None, None], gradient, np.eye(gradient.shape[-1]))
     return finite & (np.linalg.svd(usable, compute_uv=False)[..., -1] > _SINGULAR)
-
-
-def _length(components: Array) -> Any:
-    return np.sqrt((components**2).sum(axis=-1))

@@ -19,7 +19,7 @@ from meanfluid.fields.velocity_field import VelocityField
 from meanfluid.means.windows import Window
 from meanfluid.trajectories.flow_map import trajectories
 from meanfluid.trajectories.results import Trajectories
-from meanfluid.trajectories.weights import windowed_observables
+from meanfluid.trajectories.weights import quotient, windowed_observables
 
 VELOCITY, PLACE = "velocity", "place"  # a field, and where its particles are
 _WEIGHT = "window"
@@ -119,7 +119,9 @@ def _added(
         if window.shape is None:
             values[name], errors[name] = _sum(paths, name)
         else:
-            values[name], errors[name] = _quotient(paths, f"{name}.{_WEIGHT}")
+            values[name], errors[name] = quotient(
+                *_sum(paths, f"{name}.{_WEIGHT}"), *_sum(paths, _WEIGHT)
+            )
     for name in {VELOCITY, PLACE} & set(values):  # in one dimension a tuple of one is a number
         values[name] = values[name].reshape(position.shape)
     nothing = np.zeros_like(position, shape=(len(position),))
@@ -146,15 +148,6 @@ def _sum(paths: list[tuple[str, Trajectories, Any]], name: str) -> tuple[Any, An
         value = part if value is None else value + part
         error = doubt if error is None else error + doubt
     return value, error
-
-
-def _quotient(paths: list[tuple[str, Trajectories, Any]], name: str) -> tuple[Any, Any]:
-    total, doubt = _sum(paths, name)
-    whole, lost = _sum(paths, _WEIGHT)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        value = total / _column(whole, total)
-        size = np.sqrt((value**2).sum(axis=-1)) if value.ndim > 1 else np.abs(value)
-        return value, (doubt + size * lost) / np.abs(whole)
 
 
 def _column(numbers: Any, beside: Any) -> Any:

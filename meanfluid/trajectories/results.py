@@ -156,7 +156,7 @@ def global_error(settings: Settings, output: Output, offsets: Array, layout: Lay
     distance = np.maximum(shadow[..., 0, :], _STRAY * shadow[..., 1, :])
     ends = [0, layout.places, *([layout.state] if layout.deformed else [])]
     ends += [layout.state + end for end in np.cumsum(layout.sizes)]
-    vectors = [_length(travelled[..., i:j]) for i, j in itertools.pairwise(ends)]
+    vectors = [vector_norm(travelled[..., i:j]) for i, j in itertools.pairwise(ends)]
     size = np.stack(vectors, axis=-1)
     rounding = np.finfo(float).eps * size + output.grain[:, None] * np.abs(offsets)[..., None]
     error = _CENTRE * distance / (2**settings.scheme.order - 1) + rounding
@@ -169,7 +169,7 @@ def difference(output: Output, coarse: Output, field: VelocityField) -> Any:
     """Return the interpolation error (n, times), given the same on every other node."""
     d, axes = field.dimension, field.samples.axes if field.samples else ()
     order = min(axis.degree for axis in axes) + 1
-    return _length(output.travelled[..., :d] - coarse.travelled[..., :d]) / (2**order - 1)
+    return vector_norm(output.travelled[..., :d] - coarse.travelled[..., :d]) / (2**order - 1)
 
 
 def _parts(names: list[str], layout: Layout) -> tuple[slice, dict[str, Any]]:
@@ -188,8 +188,10 @@ def _parts(names: list[str], layout: Layout) -> tuple[slice, dict[str, Any]]:
     return velocity, parts
 
 
-def _length(components: Array) -> Array:
-    return np.sqrt((components**2).sum(axis=-1))  # type: ignore[no-any-return]
+def vector_norm(components: Any) -> Array:
+    """Euclidean norm (...) of vectors (..., components)."""
+    norm: Array = np.sqrt((components**2).sum(axis=-1))
+    return norm
 
 
 def provenance(

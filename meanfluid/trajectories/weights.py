@@ -12,7 +12,7 @@ from meanfluid.backends.bodies import Observable, are_numbers, asked_for, observ
 from meanfluid.backends.written import written
 from meanfluid.fields.elementary import numpy_functions
 from meanfluid.fields.velocity_field import VelocityField
-from meanfluid.trajectories.results import Trajectories
+from meanfluid.trajectories.results import Trajectories, vector_norm
 
 Weight = Callable[..., Any]
 
@@ -58,12 +58,18 @@ def normalised(path: Trajectories, weights: Mapping[str, Weight]) -> None:
     for name in weights:
         whole, doubt = path.means.pop(name), path.mean_errors.pop(name)
         for key in [key for key in path.means if key.endswith(f".{name}")]:
-            vector = path.means[key].ndim > whole.ndim
-            with np.errstate(divide="ignore", invalid="ignore"):
-                mean = path.means[key] / (whole[..., None] if vector else whole)
-                size = np.sqrt((mean**2).sum(-1)) if vector else np.abs(mean)
-                error = (path.mean_errors[key] + size * doubt) / np.abs(whole)
-            path.means[key], path.mean_errors[key] = mean, error
+            path.means[key], path.mean_errors[key] = quotient(
+                path.means[key], path.mean_errors[key], whole, doubt
+            )
+
+
+def quotient(total: Any, error: Any, whole: Any, doubt: Any) -> tuple[Any, Any]:
+    """Return numbers or vectors over numbers, both with errors, and the error of that."""
+    vector = total.ndim > whole.ndim
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = total / (whole[..., None] if vector else whole)
+        size = vector_norm(mean) if vector else np.abs(mean)
+        return mean, (error + size * doubt) / np.abs(whole)
 
 
 def _products(

@@ -21,12 +21,6 @@ from meanfluid.fields.velocity_field import Array
 from meanfluid.means.pull_back import Kind, pulled_back
 
 
-def vector_norm(vector: Any) -> Array:
-    """Euclidean norm (...) of vectors (..., dimension)."""
-    norm: Array = np.sqrt((vector**2).sum(axis=-1))
-    return norm
-
-
 def matrix_norm(matrix: Any) -> Array:
     """Frobenius norm (...) of matrices (..., dimension, dimension)."""
     norm: Array = np.sqrt((matrix**2).sum(axis=(-2, -1)))

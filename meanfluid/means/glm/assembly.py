@@ -8,9 +8,10 @@ import numpy as np
 
 from meanfluid.backends import devices
 from meanfluid.fields.velocity_field import Array
-from meanfluid.means.glm.algebra import densities, lifting, matrix_norm, pseudomomentum, vector_norm
+from meanfluid.means.glm.algebra import densities, lifting, matrix_norm, pseudomomentum
 from meanfluid.means.glm.records import GeneralisedLagrangianMean
 from meanfluid.means.glm.values import Local
+from meanfluid.trajectories.results import vector_norm
 
 _EPS = float(np.finfo(float).eps)
 _EVEN = slice(None, None, 2)

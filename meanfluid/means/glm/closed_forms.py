@@ -11,13 +11,14 @@ from meanfluid.backends.bodies import Observable
 from meanfluid.backends.derivatives import differentiated
 from meanfluid.fields.elementary import numpy_functions
 from meanfluid.fields.velocity_field import Array, NoParameters
-from meanfluid.means.glm.algebra import checked_rotation, matrix_norm, vector_norm
+from meanfluid.means.glm.algebra import checked_rotation, matrix_norm
 from meanfluid.means.glm.assembly import Members, Uncertainty, assembled, at_home, probed
 from meanfluid.means.glm.checks import require_zero_mean
 from meanfluid.means.glm.ensembles import Ensemble, EnsembleLike, ensemble_of
 from meanfluid.means.glm.records import GeneralisedLagrangianMean
 from meanfluid.means.glm.values import checked_observables, met
 from meanfluid.trajectories.checks import checked_positions, checked_times
+from meanfluid.trajectories.results import vector_norm
 
 
 def closed_form_mean(

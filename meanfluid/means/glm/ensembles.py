@@ -10,7 +10,7 @@ import numpy as np
 from meanfluid.fields.velocity_field import Array, VelocityField
 from meanfluid.trajectories.checks import checked_field, refuse_options_of_trajectories
 from meanfluid.trajectories.control import Status
-from meanfluid.trajectories.flow_map import trajectories
+from meanfluid.trajectories.flow_map import marking, trajectories
 
 NOISE = 4.0  # errors of integration that the inverse of a mean map need not resolve
 _SINGULAR = 1e-8  # ratio of singular values at which a mean map has folded
@@ -162,9 +162,7 @@ def invertible(gradient: Array) -> Any:
 
 def marked(field: VelocityField, x: Array, start: Array, end: Array, options: Any) -> Any:
     """Integrate with the gradient of the flow map; failures are marked, whatever is asked for."""
-    policy = options.get("out_of_domain") or "mark"
-    own = {"on_failure": "mark", "out_of_domain": "mark" if policy == "raise" else policy}
-    return trajectories(field, x, start, end, gradient=True, **options | own)
+    return trajectories(field, x, start, end, gradient=True, **marking(options)[0])
 
 
 def checked_options(options: dict[str, Any]) -> None:

@@ -17,9 +17,10 @@ from numpy.typing import ArrayLike
 
 from meanfluid.backends import devices
 from meanfluid.fields.velocity_field import Array
-from meanfluid.means.glm.algebra import checked_rotation, half_turned, vector_norm
+from meanfluid.means.glm.algebra import checked_rotation, half_turned
 from meanfluid.means.glm.records import GeneralisedLagrangianMean
 from meanfluid.means.periodic import derivative
+from meanfluid.trajectories.results import vector_norm
 
 
 @dataclass(frozen=True, eq=False)

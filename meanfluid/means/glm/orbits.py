@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 
 from meanfluid.fields.velocity_field import Array
-from meanfluid.means.glm.algebra import lifting, matrix_norm, vector_norm
+from meanfluid.means.glm.algebra import lifting, matrix_norm
 from meanfluid.means.glm.ensembles import invertible, marked
 from meanfluid.means.glm.periods import Wave, period_error, period_of
 from meanfluid.trajectories.control import Status
+from meanfluid.trajectories.results import vector_norm
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from meanfluid.backends import devices
 from meanfluid.backends.bodies import Observable
 from meanfluid.fields.velocity_field import Array, VelocityField
-from meanfluid.means.glm.algebra import checked_rotation, lifting, matrix_norm, vector_norm
+from meanfluid.means.glm.algebra import checked_rotation, lifting, matrix_norm
 from meanfluid.means.glm.assembly import (
     Members,
     Uncertainty,
@@ -35,6 +35,7 @@ from meanfluid.means.glm.values import Local, checked_observables, met
 from meanfluid.means.inversion import inverted
 from meanfluid.trajectories.checks import checked_policies, checked_positions, checked_times
 from meanfluid.trajectories.control import Status, raise_on_failure
+from meanfluid.trajectories.results import vector_norm
 
 _EPS = float(np.finfo(float).eps)
 

@@ -15,7 +15,6 @@ from numpy.typing import ArrayLike
 from meanfluid.backends import devices
 from meanfluid.errors import TrajectoryError
 from meanfluid.fields.velocity_field import Array, VelocityField
-from meanfluid.means.glm.algebra import vector_norm
 from meanfluid.means.glm.ensembles import checked_options, marked
 from meanfluid.trajectories.checks import (
     checked_field,
@@ -24,6 +23,7 @@ from meanfluid.trajectories.checks import (
     checked_times,
 )
 from meanfluid.trajectories.control import Status, raise_on_failure
+from meanfluid.trajectories.results import vector_norm
 
 _EPS = float(np.finfo(float).eps)
 _ITERATIONS = 80

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from meanfluid.backends import devices
 from meanfluid.backends.bodies import Observable
 from meanfluid.fields.velocity_field import Array, VelocityField
-from meanfluid.means.glm.algebra import checked_rotation, vector_norm
+from meanfluid.means.glm.algebra import checked_rotation
 from meanfluid.means.glm.assembly import (
     Members,
     Uncertainty,
@@ -28,6 +28,7 @@ from meanfluid.means.glm.values import Local, checked_observables, local, met, s
 from meanfluid.means.inversion import inverted
 from meanfluid.trajectories.checks import checked_policies, checked_positions
 from meanfluid.trajectories.control import Status
+from meanfluid.trajectories.results import vector_norm
 
 _EPS = float(np.finfo(float).eps)
 

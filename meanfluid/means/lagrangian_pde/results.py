@@ -9,7 +9,9 @@ import numpy as np
 from meanfluid.backends import devices
 from meanfluid.errors import TrajectoryError
 from meanfluid.means.lagrangian_pde.grids import Grid
+from meanfluid.trajectories.attributes import CONVENTIONS
 from meanfluid.trajectories.control import Status
+from meanfluid.trajectories.datasets import status_attributes
 
 if TYPE_CHECKING:
     import xarray
@@ -88,9 +90,8 @@ class GriddedMean:
         if self.to_end is not None:
             told = {"long_name": "position at the end of the window less position"}
             data["to_end"] = self._variable("to_mean", self.to_end, told)
-        flags = {"flag_values": np.array([int(s) for s in Status], dtype=np.int8),
-                 "flag_meanings": " ".join(s.name.lower() for s in Status)}  # fmt: skip
-        data["status"] = names, devices.to_host(self.status), {"long_name": "status", **flags}
+        flags = status_attributes() | {"long_name": "status"}
+        data["status"] = names, devices.to_host(self.status), flags
         bounds = np.sort([self.start, self.end])
         data["time_bounds"] = ("bounds",), bounds
         labelled = {"initial": self.start, "final": self.end, "mean": float(bounds.mean())}
@@ -101,7 +102,7 @@ class GriddedMean:
         }
         coordinates["time"] = (), time, {"bounds": "time_bounds", "axis": "T"}
         attributes = {
-            "Conventions": "CF-1.11",
+            "Conventions": CONVENTIONS,
             "title": "Lagrangian mean on a grid",
             "label": str(self.label),
             "window": self.window,
