@@ -13,6 +13,7 @@ import numpy as np
 
 from meanfluid.fields.velocity_field import Array
 from meanfluid.imaging.points import host
+from meanfluid.means import periodic
 
 
 class ShellSpectrum(NamedTuple):
@@ -166,22 +167,16 @@ def rms_divergence(velocity: Any, *, length: float = 2 * math.pi, relative: bool
     -------
     (...)
     """
-    field = _squares("velocity", velocity)
+    field, _ = _squares("velocity", velocity), _wavenumber_step(length)
     if field.ndim < 3 or field.shape[-3] != 2:
         raise ValueError(f"velocity must have shape (..., 2, n, n), got {field.shape}")
-    n = field.shape[-1]
-    index = np.fft.fftfreq(n, 1 / n)
-    index[2 * abs(index) == n] = 0
-    rate = 1j * _wavenumber_step(length) * index
-    spectrum = np.fft.fft2(field) / n**2
-    along_x, along_y = spectrum * rate, spectrum * rate[:, None]
-    divergence = along_x[..., 0, :, :] + along_y[..., 1, :, :]
-    size = np.sqrt((np.abs(divergence) ** 2).sum(axis=(-2, -1)))
+    slope = periodic.gradient(field[..., ::-1, :, :], (length, length))  # axes as components
+    divergence = slope[..., 0, 0, :, :] + slope[..., 1, 1, :, :]
+    size = np.sqrt((divergence**2).mean(axis=(-2, -1)))
     if not relative:
         return np.asarray(size)
-    gradient = (np.abs(along_x) ** 2 + np.abs(along_y) ** 2).sum(axis=(-3, -2, -1))
     with np.errstate(invalid="ignore"):
-        return np.asarray(size / np.sqrt(gradient))
+        return np.asarray(size / np.sqrt((slope**2).mean(axis=(-2, -1)).sum(axis=(-2, -1))))
 
 
 def _wavenumber_step(length: float) -> float:

@@ -18,7 +18,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from meanfluid.fields.velocity_field import Array, VelocityField
+from meanfluid.trajectories import attributes as cf
+from meanfluid.trajectories.checks import checked_field
+from meanfluid.trajectories.clocks import dated, encoded
+from meanfluid.trajectories.datasets import Labels, labels_of, plain
+from meanfluid.trajectories.doors import holds_labels
 from meanfluid.trajectories.flow_map import trajectories
+from meanfluid.trajectories.results import Trajectories
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +63,7 @@ class Dispersion:
 
 def dispersion(
     field: VelocityField, position: ArrayLike, start: float, times: ArrayLike, **options: Any
-) -> Dispersion:
+) -> Any:
     """Spread of particles, spread of their average velocities, and correlation of velocity.
 
     Parameters
@@ -74,6 +80,13 @@ def dispersion(
     Returns
     -------
     Dispersion
+        xarray in gives xarray out. Of a Dataset of positions (see `trajectories.doors.on_labels`)
+        no label is left: the Dataset has the dimensions `time`, the ends of the windows, with
+        `time_bnds` and `duration`, and `component` and `other_component`, the names of the
+        coordinates. Variables are `displacement_covariance`, `velocity_covariance`,
+        `velocity_correlation` and `drift`, with standard errors where they are known. It has no
+        status, since all particles are needed, and chunks are computed at once. `start` and
+        `times` may be dates.
 
     Raises
     ------
@@ -88,6 +101,20 @@ def dispersion(
     """
     if options.get("on_failure", "raise") != "raise":
         raise ValueError("statistics over particles need all of them; leave out on_failure")
+    if not holds_labels(position, field):
+        return _statistics(field, position, start, times, options)[0]
+    checked_field(field)
+    labels = labels_of(position, field)
+    begin, ends = labels.times(start), labels.instants(times)
+    if np.ndim(begin):
+        raise ValueError(f"start must be one time, got {begin.shape}: all particles start together")
+    found, path = _statistics(field, labels.position, begin, ends, options)
+    return _dataset(found, labels, float(begin), path.provenance)
+
+
+def _statistics(
+    field: VelocityField, position: Any, start: Any, times: Any, options: dict[str, Any]
+) -> tuple[Dispersion, Trajectories]:
     ends = np.atleast_1d(np.asarray(times, dtype=float))
     if ends.ndim != 1 or ends.size == 0:
         raise ValueError(f"times must hold the ends of the windows, (k,), got {times!r}")
@@ -101,7 +128,7 @@ def dispersion(
     )
     displacement, displacement_error = _covariance(path.displacement, path.displacement)
     correlation, correlation_error = _covariance(np.broadcast_to(first[:, None], last.shape), last)
-    return Dispersion(
+    found = Dispersion(
         duration=ends - start,
         displacement=displacement,
         displacement_error=displacement_error,
@@ -110,6 +137,60 @@ def dispersion(
         correlation_error=correlation_error,
         drift=path.average_velocity.mean(axis=0),
     )
+    return found, path
+
+
+# Name, of which pair of the record, what it is, and the unit that is squared.
+_COVARIANCES = (
+    ("displacement_covariance", "displacement", "covariance of displacement", "length"),
+    ("velocity_covariance", "velocity", "covariance of average velocity", "velocity"),
+    (
+        "velocity_correlation", "correlation",
+        "covariance of velocity at the start (component) and at the end (other_component)",
+        "velocity",
+    ),
+)  # fmt: skip
+
+
+def _dataset(found: Dispersion, labels: Labels, start: float, provenance: dict[str, Any]) -> Any:
+    """Return statistics with their errors, windows and attributes."""
+    import xarray
+
+    pair = ("time", "component", "other_component")
+    ends = start + found.duration
+    bounds = np.sort(np.stack([np.full_like(ends, start), ends], axis=1), axis=1)
+    own = {} if "time" not in labels.units else {"units": labels.units["time"]}
+    clock = {} if labels.time_reference is not None else own
+    data: dict[str, Any] = {"time_bnds": (("time", "bnds"), dated(labels, bounds))}
+    for name, source, words, unit in _COVARIANCES:
+        told = {"long_name": words} | _squared(labels.units.get(unit))
+        told = cf.with_cell_method(told, "realization", "mean", "over all particles")
+        error = getattr(found, f"{source}_error", None)
+        if error is not None:
+            data[f"{name}_error"] = pair, error, cf.error_attributes(told, name, "standard error")
+            told["ancillary_variables"] = f"{name}_error"
+        data[name] = pair, getattr(found, source), told
+    told = {"long_name": "mean of average velocity"}
+    told |= {"units": labels.units["velocity"]} if "velocity" in labels.units else {}
+    told = cf.with_cell_method(told, "time", "mean", "along trajectories, label=initial")
+    told = cf.with_cell_method(told, "realization", "mean", "over all particles")
+    data["drift"] = pair[:2], found.drift, told
+    names = list(labels.names)
+    result = xarray.Dataset(data, {
+        "time": ("time", dated(labels, ends), {
+            "long_name": "end of the window", "bounds": "time_bnds", **clock}),
+        "duration": ("time", found.duration, {"long_name": "length of the window", **own}),
+        "component": names, "other_component": names,
+    })  # fmt: skip
+    given = {key: plain(value) for key, value in provenance.items() if key != "meanfluid"}
+    result.attrs = cf.with_provenance(
+        {"Conventions": cf.CONVENTIONS}, particles=len(labels.position), **given
+    )
+    return encoded(labels, result, "time")
+
+
+def _squared(unit: str | None) -> dict[str, str]:
+    return {} if unit is None else {"units": f"{unit} {unit}"}
 
 
 def taylor_variance(

@@ -1,4 +1,7 @@
-"""An observable at given positions and times, by NumPy: nothing is integrated or compiled."""
+"""An observable at given positions and times, by NumPy: nothing is integrated or compiled.
+
+On tracks from xarray it is what an instrument would have met there.
+"""
 
 from typing import Any, Literal
 
@@ -15,14 +18,24 @@ from meanfluid.trajectories.checks import (
     checked_time_range,
     checked_times,
 )
+from meanfluid.trajectories.doors import Arguments, Found, Quantity, name_of, on_labels
+from meanfluid.trajectories.results import described
 
 
+def _of_observable(arguments: Arguments) -> Quantity:
+    observable = arguments["observable"]
+    unit: Any = "velocity" if isinstance(observable, str) else None
+    name = name_of(observable)
+    return Quantity(name, name, unit, mean=False, comment="values at the positions and times")
+
+
+@on_labels(_of_observable, by_chunks=False)
 def observed(
     field: VelocityField,
     observable: Observable | Literal["velocity"],
     position: ArrayLike,
-    time: ArrayLike,
-) -> Any:
+    time: ArrayLike | None = None,
+) -> Found:
     """Values of an observable at given positions and times.
 
     Stacked over several fields they are what `ensemble_mean` and `phase_mean` average.
@@ -34,11 +47,15 @@ def observed(
         Returns a number or a tuple. After the coordinates it may ask for `velocity`.
     position : (n, dimension), length
         The array chooses where the result goes; the formula is evaluated on the host.
-    time : float or (n,), time
+    time : float or (n,), time, optional
+        By default the coordinate `time` of a Dataset: of tracks, say, each point of which has its
+        own.
 
     Returns
     -------
     (n,) or (n, size)
+        xarray in gives xarray out: see `trajectories.doors.on_labels`. The Dataset has no error and
+        no status, and no bounds of time; tracks keep their dimensions and their `featureType`.
 
     Raises
     ------
@@ -54,11 +71,15 @@ def observed(
     array([1.5])
     """
     checked_field(field)
+    if time is None:
+        raise TypeError("pass time=, or a Dataset of positions with a coordinate called time")
     x = checked_positions(devices.to_host(position), field.dimension)
     moment = checked_times("time", devices.to_host(time), len(x))
     checked_time_range(field, "time", moment)
     value = _evaluated(field, observable, x, np.broadcast_to(moment, (len(x),)))
-    return devices.giver_of(position)(devices.beside(position, value))
+    told = {"field": field.name, **described(field)}
+    value = devices.giver_of(position)(devices.beside(position, value))
+    return Found(value, None, None, provenance=told)
 
 
 def _evaluated(field: VelocityField, observable: Any, x: Array, moment: Array) -> Array:

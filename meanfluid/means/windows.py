@@ -15,17 +15,16 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
-from types import FunctionType
 from typing import Any
 
 import numpy as np
 from numba.extending import register_jitable
 from numpy.typing import ArrayLike
 
-from meanfluid.backends.bodies import are_numbers
 from meanfluid.backends.written import written
 from meanfluid.fields.elementary import numpy_functions
 from meanfluid.fields.velocity_field import Array
+from meanfluid.trajectories.weights import checked_weight
 
 Shape = Callable[[Any, Any, Any, Any], Any]
 # Integral of shape times exp(-i omega age) over a duration, which may be infinite.
@@ -272,16 +271,7 @@ def weighted(function: Callable[[Any, Any], Any]) -> Window:
     ValueError
         If it is not such a function, or its integral vanishes.
     """
-    if not isinstance(function, FunctionType):
-        raise ValueError(
-            f"weighted needs a function w(m, s) written with def or lambda, got {function!r}"
-        )
-    try:
-        value = function(numpy_functions, np.float64(0.5))
-    except (AttributeError, TypeError) as error:
-        raise ValueError(f"the weight could not be called as w(m, s): {error}") from error
-    if not are_numbers((value,)):
-        raise ValueError(f"the weight must return a real number, got {value!r}")
+    checked_weight(function, "the weight", "s")
 
     def fourier(omega: Any, duration: float) -> Any:
         highest = float(np.abs(omega).max(initial=0.0)) * duration

@@ -15,6 +15,7 @@ import numpy as np
 from meanfluid.backends import devices
 from meanfluid.fields.velocity_field import Array, VelocityField
 from meanfluid.trajectories import attributes as cf
+from meanfluid.trajectories.clocks import at_time, free_name, with_window
 from meanfluid.trajectories.control import Status
 
 
@@ -95,18 +96,34 @@ class Labels:
         """
         if not cf.is_xarray(value):
             return self._counted(value)
-        given, own = value.attrs.get("units"), self.units.get("time")
-        if None not in (given, own) and given != own:
-            raise ValueError(
-                f"times are in {given!r}, but the field counts them in {own!r}; convert them, or "
-                "write the unit in the same way"
-            )
+        self._require_unit(value)
         if not value.dims:
             return self._counted(value.to_numpy()[()])
         require_on_labels(value, self.dims, self.template)
         sizes = dict(zip(self.dims, self.shape, strict=True))
         spread = value.variable.set_dims(sizes).transpose(*self.dims).to_numpy()
         return self._counted(spread.reshape(-1))
+
+    def instants(self, value: Any) -> Any:
+        """Return times (k,) that belong to no label, as the field counts them.
+
+        Raises
+        ------
+        ValueError
+            If they are in another unit than the time of the field, or dates and the field has none.
+        """
+        if not cf.is_xarray(value):
+            return self._counted(value)
+        self._require_unit(value)
+        return self._counted(value.to_numpy())
+
+    def _require_unit(self, value: Any) -> None:
+        given, own = value.attrs.get("units"), self.units.get("time")
+        if None not in (given, own) and given != own:
+            raise ValueError(
+                f"times are in {given!r}, but the field counts them in {own!r}; convert them, or "
+                "write the unit in the same way"
+            )
 
     def _counted(self, value: Any) -> Any:
         if isinstance(value, datetime.datetime):
@@ -188,7 +205,7 @@ def template_of(data: Any, names: Sequence[str]) -> tuple[dict[str, int], Any]:
     Returns
     -------
     dict, xarray.Dataset
-        The dataset has no variables.
+        The dataset has no variables, and of the attributes only `featureType`.
 
     Raises
     ------
@@ -216,6 +233,8 @@ def template_of(data: Any, names: Sequence[str]) -> tuple[dict[str, int], Any]:
     for coordinate in template.coords.values():
         if coordinate.attrs.get("bounds", "") not in ("", *coords):  # they are left behind
             del coordinate.attrs["bounds"]
+    if "featureType" in data.attrs:  # points of tracks stay points of tracks
+        template.attrs["featureType"] = data.attrs["featureType"]
     return sizes, template
 
 
@@ -223,27 +242,28 @@ def mean_dataset(
     labels: Labels,
     values: Mapping[str, Any],
     *,
-    start: Any,
+    start: Any = None,
     end: Any,
     errors: Mapping[str, Any] | None = None,
     status: Any = None,
     attributes: Mapping[str, Mapping[str, Any]] | None = None,
-    comment: str = "",
+    comment: str | Mapping[str, str] = "",
+    over: str | None = None,
     points: Collection[str] = (),
     doubt: str = "estimated error",
     provenance: Mapping[str, Any] | None = None,
     **about: Any,
 ) -> Any:
-    """Means over a window of time as a dataset on the coordinates of the labels.
+    """Means over a window, or values at a time, as a dataset on the coordinates of the labels.
 
     Parameters
     ----------
     labels : Labels
-    values : mapping of names to arrays (n,) or (n, size)
+    values : mapping of names to arrays (n,), (n, size) or (n, dimension, dimension)
         Several components become as many variables, ``<name>_x`` and so on if there is one per
-        coordinate, else ``<name>_0`` and so on.
+        coordinate, else ``<name>_0`` and so on; of a matrix ``<name>_x_y`` and so on.
     start, end : float or (n,), time
-        The window.
+        The window. Without a start, values are at the time `end`.
     errors : mapping of the same names to arrays (n,), optional
         Variables ``<name>_error``, which the values name in `ancillary_variables`.
     status : (n,), optional
@@ -251,10 +271,12 @@ def mean_dataset(
     attributes : mapping of names to attributes, optional
         `long_name`, `units` and so on of each value. Units may be a tuple, one (or None) for each
         component.
-    comment : str
+    comment : str, or mapping of the names of values to str
         How it was averaged: "along trajectories, label=final". Goes into `cell_methods`.
+    over : str, optional
+        Over what the mean is, for `cell_methods`: "realization"; by default over the window.
     points : collection of str
-        Names of the values that are no means in time, and say nothing in `cell_methods`.
+        Names of the values that are no means, and say nothing in `cell_methods`.
     doubt : str
         What the errors are, for their `long_name`.
     provenance : mapping, optional
@@ -266,20 +288,24 @@ def mean_dataset(
     -------
     xarray.Dataset
         With the window as bounds of a coordinate `time` (`averaging_time` where the labels have a
-        time of their own), and a coordinate `time_end`, which tells the way it runs.
+        time of their own), and a coordinate `time_end`, which tells the way it runs; or with the
+        one time as `time`, which may be that of the labels.
 
     Raises
     ------
     ValueError
         If shapes do not fit, or two variables would have the same name.
     """
-    clock = _free_name(labels)
-    result, has_status = _with_window(labels, clock, start, end), status is not None
-    attributes, errors = attributes or {}, errors or {}
+    clock = free_name(labels, "averaging_time" if start is not None else "time_of_values")
+    result = (
+        at_time(labels, clock, end) if start is None else with_window(labels, clock, start, end)
+    )
+    attributes, errors, has_status = attributes or {}, errors or {}, status is not None
     for name, value in values.items():
         given, doubted = dict(attributes.get(name, {})), name in errors
         units = _by_component(given.pop("units", None), devices.to_host(value))
-        said = given if name in points else cf.with_cell_method(given, clock, "mean", comment)
+        how = comment if isinstance(comment, str) else comment.get(name, "")
+        said = given if name in points else cf.with_cell_method(given, over or clock, "mean", how)
         beside = [*([f"{name}_error"] if doubted else []), *(["status"] if has_status else [])]
         if beside:
             said = said | {"ancillary_variables": " ".join(beside)}
@@ -291,8 +317,9 @@ def mean_dataset(
     if has_status:
         _add(result, "status", labels.on_grid(status, status_attributes()))
     result.attrs = cf.with_provenance(
-        {"Conventions": cf.CONVENTIONS}, **{k: _plain(v) for k, v in (provenance or {}).items()},
-        **{key: _plain(value) for key, value in about.items()},
+        {"Conventions": cf.CONVENTIONS, **labels.template.attrs},
+        **{k: plain(v) for k, v in (provenance or {}).items()},
+        **{key: plain(value) for key, value in about.items()},
     )  # fmt: skip
     return result
 
@@ -321,7 +348,7 @@ def _add_components(
 
 def _by_component(units: Any, value: Array) -> list[Any]:
     """Return the unit of each component."""
-    count = 1 if value.ndim == 1 else value.shape[-1]
+    count = int(np.prod(value.shape[1:]))
     return list(units) if isinstance(units, tuple) else [units] * count
 
 
@@ -374,59 +401,20 @@ def _units_of_axes(field: VelocityField, known: Mapping[str, str]) -> list[str |
 def _components(labels: Labels, name: str, value: Array) -> list[tuple[str, Array]]:
     if value.ndim == 1:
         return [(name, value)]
-    if value.ndim != 2:
-        raise ValueError(f"{name} must have shape (n,) or (n, size), got {value.shape}")
-    size = value.shape[1]
-    ends = labels.names if size == len(labels.names) else [str(k) for k in range(size)]
-    return [(f"{name}_{end}", value[:, k]) for k, end in enumerate(ends)]
+    d, names = len(labels.names), labels.names
+    if value.shape[1:] == (d, d):
+        ends = [f"{one}_{other}" for one in names for other in names]
+    elif value.ndim == 2:
+        ends = list(names) if value.shape[1] == d else [str(k) for k in range(value.shape[1])]
+    else:
+        raise ValueError(
+            f"{name} must have shape (n,), (n, size) or (n, {d}, {d}), got {value.shape}"
+        )
+    columns = value.reshape(len(value), -1)
+    return [(f"{name}_{end}", columns[:, k]) for k, end in enumerate(ends)]
 
 
-def _free_name(labels: Labels) -> str:
-    """Return a name for the time of the window that the labels do not have."""
-    taken = {*labels.dims, *labels.template.coords}
-    names = ("time", "averaging_time", *(f"averaging_time_{k}" for k in range(2, len(taken) + 3)))
-    return next(name for name in names if not taken & {name, f"{name}_bnds", f"{name}_end"})
-
-
-def _with_window(labels: Labels, clock: str, start: Any, end: Any) -> Any:
-    """Return the template with the middle of the window as a coordinate, and its bounds."""
-    ends = np.broadcast_arrays(*(np.asarray(devices.to_host(t), float) for t in (start, end)))
-    lower, upper = np.minimum(*ends), np.maximum(*ends)
-    attributes: dict[str, Any] = {
-        "long_name": "middle of the averaging window", "bounds": f"{clock}_bnds",
-    }  # fmt: skip
-    if labels.time_reference is None and "time" in labels.units:
-        attributes["units"] = labels.units["time"]
-    varying = lower.ndim > 0
-    dims, shape = (labels.dims, labels.shape) if varying else ((), ())
-    middle = _dated(labels, cf.between(lower, upper).reshape(shape))
-    bounds = _dated(labels, np.stack([lower.reshape(shape), upper.reshape(shape)], axis=-1))
-    last = {"long_name": "end of the averaging window, its earlier bound if it runs backwards"}
-    last |= {"units": attributes["units"]} if "units" in attributes else {}
-    stop = _dated(labels, ends[1].reshape(shape))
-    result = labels.template.assign_coords(
-        {clock: (dims, middle, attributes), f"{clock}_end": (dims, stop, last)}
-    )
-    if labels.time_reference is not None:  # xarray encodes bounds like their coordinate
-        since = str(labels.time_reference).replace("T", " ")
-        for name in (clock, f"{clock}_end"):
-            result[name].encoding = {"units": f"seconds since {since}", "dtype": "float64"}
-    pair = "nv" if "bnds" in labels.dims else "bnds"
-    return result.assign({f"{clock}_bnds": ((*dims, pair), bounds)})
-
-
-def _dated(labels: Labels, seconds: Any) -> Any:
-    """Return times as dates, if the field has them."""
-    if labels.time_reference is None:
-        return seconds
-    unit = np.datetime_data(labels.time_reference.dtype)[0]
-    unit, count = ("ns", 10**9) if unit == "ns" else ("us", 10**6)
-    whole = np.floor(seconds)
-    ticks = whole.astype(np.int64) * count + np.rint((seconds - whole) * count).astype(np.int64)
-    return labels.time_reference.astype(f"datetime64[{unit}]") + ticks.astype(f"m8[{unit}]")
-
-
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Return a value that a file can hold as an attribute."""
     if isinstance(value, np.generic) and value.dtype.kind in "iuf":
         return value.item()

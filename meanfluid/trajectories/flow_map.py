@@ -28,7 +28,7 @@ from meanfluid.trajectories.checks import (
     with_constants,
 )
 from meanfluid.trajectories.control import raise_on_failure
-from meanfluid.trajectories.doors import Found, Quantity, on_labels
+from meanfluid.trajectories.doors import Arguments, Found, Quantity, on_labels, on_labels_or
 from meanfluid.trajectories.problem import OutOfDomain, Settings, assembled
 from meanfluid.trajectories.records import Output
 from meanfluid.trajectories.results import Trajectories, at_home, difference, provenance, reported
@@ -87,6 +87,36 @@ def position_of(
     return path.position, path.error, path.status
 
 
+def _of_path(arguments: Arguments) -> dict[Any, Quantity]:
+    """What trajectories tell, by the attributes of the record that hold it."""
+    taken = f"{'along trajectories' if arguments['carried'] else 'at fixed places'}, label=initial"
+    over, slope = "displacement over the window", "derivative of the position by that at the start"
+    found: dict[Any, Quantity] = {
+        "position": Quantity("position", "position at the end of the window", "length", mean=False),
+        "displacement": Quantity("displacement", over, "length", mean=False),
+        "average_velocity": Quantity(
+            "average_velocity", "average velocity", "velocity", taken=taken
+        ),
+        "gradient": Quantity("gradient", slope, mean=False),
+        "interpolation_error": Quantity(
+            "interpolation_error", "estimated error of displacement from interpolation", "length",
+            mean=False,
+        ),
+        "left_domain": Quantity(
+            "left_domain", "whether the particle was found beyond the domain", mean=False, once=True
+        ),
+        "accepted": Quantity("accepted_steps", "accepted pairs of steps", mean=False, once=True),
+        "rejected": Quantity("rejected_steps", "rejected pairs of steps", mean=False, once=True),
+    }  # fmt: skip
+    plain = list(_named(arguments["observables"]))
+    weighted = [f"{key}.{w}" for w in arguments["weights"] or () for key in ("velocity", *plain)]
+    names = [*plain, *weighted]
+    return found | {
+        ("mean", name): Quantity(name, f"mean of {name}", taken=taken) for name in names
+    }
+
+
+@on_labels_or(Trajectories, _of_path, by_chunks=False)
 def trajectories(
     field: VelocityField,
     position: ArrayLike,
@@ -112,7 +142,7 @@ def trajectories(
     device: str | None = None,
     threads: int | None = None,
     progress: launch.Progress | None = None,
-) -> Trajectories:
+) -> Found:
     """Integrate particles, and observables along them, over one window or several.
 
     Parameters
@@ -180,6 +210,10 @@ def trajectories(
     Returns
     -------
     Trajectories
+        xarray in gives xarray out: see `trajectories.doors.on_labels`. With `times` the Dataset has
+        a dimension `time`, the middles of the windows. The gradient is `gradient_x_y` and so on,
+        the derivative of x by y at the start. Rows of `constants` are in the order of the labels.
+        Chunks are computed at once.
 
     Raises
     ------
@@ -224,7 +258,28 @@ def trajectories(
         _, rough = _integrated(coarse, (), carry, plain, alone, device, threads, None)
         away = difference(output, rough, field)
         path = replace(path, interpolation_error=away[:, 0] if times is None else away)
-    return at_home(path, position)
+    return _found(at_home(path, position))
+
+
+def _found(path: Trajectories) -> Found:
+    """Return a record by the keys of `_of_path`."""
+    value: dict[Any, Any] = {
+        "position": path.position, "displacement": path.displacement,
+        "average_velocity": path.average_velocity, "gradient": path.gradient,
+        "interpolation_error": path.interpolation_error, "left_domain": path.left_domain,
+        "accepted": path.steps[:, 0], "rejected": path.steps[:, 1],
+        **{("mean", name): mean for name, mean in path.means.items()},
+    }  # fmt: skip
+    error: dict[Any, Any] = {
+        "position": path.error, "displacement": path.error,
+        "average_velocity": path.average_velocity_error, "gradient": path.gradient_error,
+        **{("mean", name): doubt for name, doubt in path.mean_errors.items()},
+    }  # fmt: skip
+    several = path.displacement.ndim == 3
+    return Found(
+        value, error, path.status, path, path.times, path.provenance,
+        (lambda: [_found(path.window(k)) for k in range(len(path.times))]) if several else None,
+    )  # fmt: skip
 
 
 def _integrated(

@@ -21,6 +21,7 @@ _ARRAYS = (
     "position", "displacement", "average_velocity", "error", "average_velocity_error", "gradient",
     "gradient_error", "interpolation_error", "status", "left_domain", "steps",
 )  # fmt: skip
+_ONCE = ("status", "left_domain", "steps")  # of a particle, not of each of several windows
 _CENTRE = 0.8  # over the catalogue the plain quotient is 1.2 times the error in the median
 
 
@@ -81,6 +82,17 @@ class Trajectories:
     times: Any
     provenance: dict[str, Any]
     interpolation_error: Any = None
+
+    def window(self, k: int) -> "Trajectories":
+        """Return what belongs to the window until the k-th of several times."""
+        arrays: dict[str, Any] = {
+            key: None if getattr(self, key) is None else getattr(self, key)[:, k]
+            for key in _ARRAYS
+            if key not in _ONCE
+        }
+        for key in ("means", "mean_errors"):
+            arrays[key] = {name: array[:, k] for name, array in getattr(self, key).items()}
+        return replace(self, **arrays, times=self.times[k])
 
 
 def reported(
@@ -200,21 +212,23 @@ def provenance(
     """Return what is needed to compute the same again."""
     return {
         "field": field.name,
-        **_described(field),
+        **described(field),
         "observables": list(functions),
         "scheme": settings.scheme.name,
         "rtol": settings.rtol,
         "atol": settings.atol,
         "steps": settings.steps,
         "max_steps": settings.max_steps,
+        "knots": settings.knots,
+        "estimate_error": settings.estimate_error,
         "out_of_domain": settings.out_of_domain,
         **more,
         **_versions(),
     }
 
 
-def _described(field: VelocityField) -> dict[str, Any]:
-    """Parameters of a formula, or the grid of samples."""
+def described(field: VelocityField) -> dict[str, Any]:
+    """Return the parameters of a formula, or the grid of samples."""
     if field.samples is None:
         values = field.parameters._asdict().items()
         return {"parameters": {k: np.asarray(v).tolist() for k, v in values}}

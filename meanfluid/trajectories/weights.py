@@ -34,7 +34,7 @@ def weighted_observables(
     """
     products: dict[str, Observable] = {}
     for name, weight in weights.items():
-        _checked_weight(name, weight)
+        checked_weight(weight, f"weight {name}", "t")
         products |= _products(field, observables, name, weight, constants)
     taken = sorted(set(products) & set(observables))
     if taken:
@@ -87,17 +87,32 @@ def _products(
     return products
 
 
-def _checked_weight(name: str, weight: Any) -> None:
+def checked_weight(weight: Any, name: str, argument: str) -> None:
+    """Refuse anything but a function ``(m, argument)`` that returns a number.
+
+    Parameters
+    ----------
+    weight : callable
+    name : str
+        What to call it: "weight w".
+    argument : str
+        What it is a function of: "t", time, or "s", the fraction of a window.
+
+    Raises
+    ------
+    ValueError
+    """
+    form = f"w(m, {argument})"
     if not isinstance(weight, FunctionType):
         raise ValueError(
-            f"weight {name} must be a function w(m, t) written with def or lambda, got {weight!r}"
+            f"{name} must be a function {form} written with def or lambda, got {weight!r}"
         )
     try:
         value = weight(numpy_functions, np.float64(0.5))
     except (AttributeError, TypeError) as error:
-        raise ValueError(f"weight {name} could not be called as w(m, t): {error}") from error
+        raise ValueError(f"{name} could not be called as {form}: {error}") from error
     if not are_numbers((value,)):
-        raise ValueError(f"weight {name} must return a real number, got {value!r}")
+        raise ValueError(f"{name} must return a real number, got {value!r}")
 
 
 @lru_cache(maxsize=256)

@@ -241,8 +241,8 @@ REFUSED = {
         lambda: mean_dataset(labels_of(GRID, FIELD), {"x": np.zeros(6)}, start=0.0, end=1.0),
         ValueError, "two variables would be called 'x'"),
     "a tensor": (
-        lambda: mean_dataset(labels_of(GRID, FIELD), {"s": np.zeros((6, 2, 2))}, start=0, end=1),
-        ValueError, r"\(n,\) or \(n, size\)"),
+        lambda: mean_dataset(labels_of(GRID, FIELD), {"s": np.zeros((6, 2, 3))}, start=0, end=1),
+        ValueError, r"\(n,\), \(n, size\) or \(n, 2, 2\)"),
 }  # fmt: skip
 
 

@@ -223,7 +223,7 @@ REFUSED = {
     "a word": (lambda: windows.butterworth("fast"), "rate must be a positive number, got 'fast'"),
     "order 9": (lambda: windows.butterworth(1.0, 9), "order must be an integer from 1 to 8, got 9"),
     "half an order": (lambda: windows.butterworth(1.0, 1.5), "order must be an integer"),
-    "no function": (lambda: windows.weighted(1.0), r"weighted needs a function w\(m, s\)"),
+    "no function": (lambda: windows.weighted(1.0), r"the weight must be a function w\(m, s\)"),
     "arguments": (lambda: windows.weighted(lambda s: s), r"could not be called as w\(m, s\)"),
     "a tuple": (lambda: windows.weighted(lambda m, s: (s, s)), "must return a real number"),
     "nothing left": (

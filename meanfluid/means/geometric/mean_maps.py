@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from meanfluid.backends import devices
-from meanfluid.means import periodic
+from meanfluid.means import boxes, cf, periodic
 from meanfluid.means.geometric.euler import euler_correction, euler_flow
 from meanfluid.means.geometric.exponential import (
     Flow,
@@ -33,7 +33,6 @@ from meanfluid.means.geometric.exponential import (
     group_flow,
 )
 from meanfluid.means.geometric.torus import TorusMap, average, checked_maps, checked_weights
-from meanfluid.trajectories.attributes import CONVENTIONS
 
 if TYPE_CHECKING:
     import xarray
@@ -78,29 +77,36 @@ class MeanMap:
         """Return displacement and determinant of the map with CF attributes, on the host."""
         import xarray
 
-        displacement = devices.to_host(self.map.displacement)
-        moved = "displacement of the mean map along"
-        data = {
-            f"displacement_{axis}": (("x", "y"), part, {"long_name": f"{moved} {axis}"})
-            for axis, part in zip("xy", displacement, strict=True)
-        }
-        area = devices.to_host(self.map.determinant)
-        data["determinant"] = ("x", "y"), area, {"long_name": "change of area", "units": "1"}
-        for variable in data.values():
-            variable[2]["cell_methods"] = f"realization: mean (comment: {self.kind})"
         places = {
             axis: (axis, np.arange(count) * length / count, {"axis": axis.upper()})
-            for axis, count, length in zip(
-                "xy", displacement.shape[1:], self.map.lengths, strict=True
-            )
+            for axis, count, length in zip("xy", self.map.shape, self.map.lengths, strict=True)
         }
-        told = {"Conventions": CONVENTIONS, "title": "mean of flow maps", "kind": self.kind}
-        told |= {key: getattr(self, key) for key in ("residual", "iterations", "area_error")}
-        return xarray.Dataset(data, places, told | {"converged": int(self.converged)})
+        plane = ("x", "y")
+        template = xarray.Dataset(coords=places)
+        return self.on(boxes.Box(plane, plane, self.map.lengths, "realization", template, None))
+
+    def on(self, box: boxes.Box) -> "xarray.Dataset":
+        """Return displacement and determinant on a grid from xarray."""
+        moved = {"long_name": "displacement of the mean map"}
+        moved |= {} if box.unit is None else {"units": box.unit}
+        area = {"long_name": "change of area", "units": "1"}
+        moved, area = (
+            cf.with_cell_method(told, box.members, "mean", self.kind) for told in (moved, area)
+        )
+        data = box.components("displacement", devices.to_host(self.map.displacement), moved)
+        data["determinant"] = box.on_grid(self.map.determinant, area)
+        told = {key: getattr(self, key) for key in ("kind", "residual", "iterations", "area_error")}
+        told |= {} if self.order is None else {"order": self.order}
+        attributes = cf.with_provenance(
+            {"Conventions": cf.CONVENTIONS, "title": "mean of flow maps"},
+            **told, converged=int(self.converged),
+        )  # fmt: skip
+        result: xarray.Dataset = box.template.assign(data).assign_attrs(attributes)
+        return result
 
 
 def mean_map(
-    maps: Sequence[TorusMap],
+    maps: "Sequence[TorusMap] | xarray.Dataset",
     kind: MeanKind,
     *,
     weights: ArrayLike | None = None,
@@ -108,13 +114,16 @@ def mean_map(
     tolerance: float | None = None,
     iterations: int = 60,
     on_failure: Literal["raise", "mark"] = "raise",
-) -> MeanMap:
+) -> Any:
     r"""Return the mean of an ensemble of maps.
 
     Parameters
     ----------
     maps : sequence of TorusMap
-        On one grid. All kinds but the first two need maps that keep area to 1e-6.
+        On one grid. All kinds but the first two need maps that keep area to 1e-6. Or a Dataset
+        with variables ``displacement_x`` and ``displacement_y`` (or of any other name, if they are
+        the only vector) on x, y and one more dimension, of the maps. The periods are points times
+        spacing, or a full circle where the unit is one of angle.
     kind : "arithmetic", "extended_glm", "soward_roberts", "optimal_transport" or "geodesic"
     weights : (members,), optional
         Equal by default; normalised.
@@ -134,6 +143,8 @@ def mean_map(
     Returns
     -------
     MeanMap
+        Of a Dataset, a Dataset on its grid, as `MeanMap.to_dataset` gives it. Its dimension of
+        maps is gone; residual and convergence are attributes, since they are of the map as a whole.
 
     Raises
     ------
@@ -149,7 +160,14 @@ def mean_map(
     123-166; Brenier (1991), Commun. Pure Appl. Math. 44, 375-417; McCann (2001), polar
     factorisation of maps on Riemannian manifolds, Geom. Funct. Anal. 11, 589-608.
     """
-    members = checked_maps(maps)
+    if cf.is_xarray(maps):
+        ensemble, box = _maps_of(maps)
+        whole: MeanMap = mean_map(
+            ensemble, kind, weights=weights, order=order, tolerance=tolerance,
+            iterations=iterations, on_failure=on_failure,
+        )  # fmt: skip
+        return whole.on(box)
+    members = checked_maps(maps)  # type: ignore[arg-type]
     w = checked_weights(weights, len(members))
     tolerance = checked_tolerance(tolerance, members[0].lengths, _SOLVING)
     if order not in (None, 2) or on_failure not in ("raise", "mark") or iterations < 1:
@@ -176,6 +194,17 @@ def mean_map(
             'too far apart or the grid too coarse. on_failure="mark" returns what was reached'
         )
     return found
+
+
+def _maps_of(data: Any) -> tuple[tuple[TorusMap, ...], boxes.Box]:
+    """Return the maps that a Dataset of displacements holds, and its grid."""
+    stem, dims = boxes.vector_in(data, getattr(data, "dims", ()), "displacement")
+    if len(dims) != 2:
+        raise ValueError(f"maps of the torus have two components, got those along {dims}")
+    box = boxes.box_of(data, stem, dims)
+    box.require_length(data, stem)
+    lengths = box.lengths[0], box.lengths[1]
+    return tuple(TorusMap(one, lengths) for one in box.vector(data, stem)), box
 
 
 def deviations(maps: Sequence[TorusMap], mean: TorusMap) -> tuple[TorusMap, ...]:

@@ -15,12 +15,22 @@ from meanfluid.means.glm.algebra import checked_rotation, matrix_norm
 from meanfluid.means.glm.assembly import Members, Uncertainty, assembled, at_home, probed
 from meanfluid.means.glm.checks import require_zero_mean
 from meanfluid.means.glm.ensembles import Ensemble, EnsembleLike, ensemble_of
+from meanfluid.means.glm.labelled import AT_DISPLACED, first_of, found_in, quantities_of
 from meanfluid.means.glm.records import GeneralisedLagrangianMean
 from meanfluid.means.glm.values import checked_observables, met
 from meanfluid.trajectories.checks import checked_positions, checked_times
-from meanfluid.trajectories.results import vector_norm
+from meanfluid.trajectories.doors import Found, name_of, on_labels_or
+from meanfluid.trajectories.results import described, vector_norm
 
 
+@on_labels_or(
+    GeneralisedLagrangianMean,
+    quantities_of(GeneralisedLagrangianMean),
+    comment=AT_DISPLACED,
+    over="realization",
+    by_chunks=False,
+    field_of=first_of,
+)
 def closed_form_mean(
     ensemble: EnsembleLike,
     displacement: Any,
@@ -32,7 +42,7 @@ def closed_form_mean(
     period: float | None = None,
     observables: Mapping[str, Observable] | None = None,
     rotation: Any = None,
-) -> GeneralisedLagrangianMean:
+) -> Found:
     """Generalised Lagrangian mean at mean positions, given the displacement as a formula.
 
     Parameters
@@ -55,6 +65,8 @@ def closed_form_mean(
     -------
     GeneralisedLagrangianMean
         `initial_position` is None. Errors are of rounding and of the number of phases.
+        xarray in gives xarray out, with error and status: a Dataset of all that is one number or
+        vector at a mean position; see `trajectories.doors.on_labels`.
 
     Raises
     ------
@@ -91,10 +103,15 @@ def closed_form_mean(
         "initial_position": None,
         "status": np.zeros(len(x), dtype=np.int8),
         "period": None,
-        "provenance": {"field": members.fields[0].name, "members": len(members.fields)},
+        "provenance": {
+            "field": members.fields[0].name,
+            **described(members.fields[0]),
+            "members": len(members.fields),
+            "displacement": name_of(displacement, "displacement"),
+        },
     }
-    result = assembled(several, uncertainty, f, given, phases=members.phases)
-    return at_home(result, position)
+    result = at_home(assembled(several, uncertainty, f, given, phases=members.phases), position)
+    return found_in(result, result.provenance)
 
 
 def _records(parameters: Any, count: int) -> Sequence[Any]:

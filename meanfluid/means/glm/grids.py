@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from meanfluid.means import periodic
+from meanfluid.means import boxes, cf, periodic
 from meanfluid.means.glm.algebra import checked_rotation, densities, pseudomomentum
 from meanfluid.means.glm.checks import checked_members, require_shape, require_zero_mean
+from meanfluid.means.glm.labelled import AT_DISPLACED, QUANTITIES
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,19 +41,25 @@ class GridMean:
 
 
 def grid_mean(
-    displacement: Any, velocity: Any, lengths: Sequence[float], *, rotation: Any = None
-) -> GridMean:
+    displacement: Any,
+    velocity: Any,
+    lengths: Sequence[float] | None = None,
+    *,
+    rotation: Any = None,
+) -> Any:
     """Generalised Lagrangian mean from displacements and the velocities met there.
 
     Parameters
     ----------
     displacement : (members, dimension, *grid), length
         xi at mean positions on a grid of equal spacing, without the end points; of zero mean over
-        the members. NumPy or CuPy.
+        the members. NumPy or CuPy. Or a Dataset with variables ``displacement_x`` and so on (or of
+        any other name, if they are the only vector), on the dimensions x and so on and one more.
     velocity : (members, dimension, *grid), length / time
-        At the displaced positions.
+        At the displaced positions. Or a Dataset with ``velocity_x`` and so on; it may be the same.
     lengths : (dimension,), length
-        Periods of the axes.
+        Periods of the axes. Of a Dataset they are points times spacing, or a full circle where the
+        unit is one of angle.
     rotation : float or (3,), optional, 1 / time
         Twice the angular velocity of the frame, in pseudomomentum.
 
@@ -60,12 +67,17 @@ def grid_mean(
     -------
     GridMean
         Derivatives are spectral: as good as the grid resolves the displacement and its products.
+        Of a Dataset, a Dataset on its grid of all but `displacement_gradient`, which belongs to the
+        members; their dimension is gone. There is no error, no status and no window: nothing is
+        integrated, and nothing can fail.
 
     Raises
     ------
     TypeError, ValueError
         If an argument has the wrong shape, type or range, or displacement has a mean.
     """
+    if cf.is_xarray(displacement) or cf.is_xarray(velocity):
+        return _of_datasets(displacement, velocity, lengths, rotation)
     periods = checked_members("displacement", displacement, lengths)
     require_shape("velocity", velocity, displacement.shape)
     require_zero_mean(displacement)
@@ -86,3 +98,43 @@ def grid_mean(
         density=density,
         density_spread=abs(each - density).max(axis=0),
     )
+
+
+def _of_datasets(displacement: Any, velocity: Any, lengths: Any, rotation: Any) -> Any:
+    """Return `grid_mean` of Datasets as a Dataset."""
+    dims = getattr(displacement, "dims", ())
+    stem, dims = boxes.vector_in(displacement, dims, "displacement")
+    box = boxes.box_of(displacement, stem, dims, lengths)
+    box.require_length(displacement, stem)
+    speed, ends = boxes.vector_in(velocity, dims, "velocity")
+    if set(ends) != set(dims):
+        raise ValueError(f"velocity must have the components {dims} of displacement, got {ends}")
+    import xarray
+
+    xarray.align(displacement, velocity, join="exact")
+    mean = grid_mean(
+        box.vector(displacement, stem), box.vector(velocity, speed), box.lengths, rotation=rotation
+    )
+    return _dataset(mean, box, boxes.units_of(velocity, speed, dims), rotation)
+
+
+def _dataset(mean: GridMean, box: boxes.Box, unit: str | None, rotation: Any) -> Any:
+    """Return all but the members' gradients on the grid."""
+    data: dict[str, Any] = {}
+    for key, part in QUANTITIES.items():
+        value = getattr(mean, key, None)
+        if value is None:
+            continue
+        own = {"velocity": unit, "1": "1"}.get(part.unit or "")
+        told = {"long_name": part.long_name} | ({} if own is None else {"units": own})
+        told = cf.with_cell_method(told, box.members, "mean", AT_DISPLACED)
+        if value.ndim > len(box.dims):
+            data |= box.components(part.name, value, told)
+        else:
+            data[part.name] = box.on_grid(value, told)
+    told = {"long_name": "largest distance of a member from the density of mean volume"}
+    data["density_spread"] = box.on_grid(mean.density_spread, told | {"units": "1"})
+    result = box.template.assign(data)
+    about = {} if rotation is None else {"rotation": np.asarray(rotation, dtype=float).tolist()}
+    result.attrs = cf.with_provenance({"Conventions": cf.CONVENTIONS}, **about)
+    return result

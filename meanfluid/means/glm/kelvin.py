@@ -10,17 +10,21 @@ and in an ideal barotropic fluid both stay the same while the loops move.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from meanfluid.backends import devices
 from meanfluid.fields.velocity_field import Array
+from meanfluid.means import boxes, cf
 from meanfluid.means.glm.algebra import checked_rotation, half_turned
 from meanfluid.means.glm.records import GeneralisedLagrangianMean
 from meanfluid.means.periodic import derivative
 from meanfluid.trajectories.results import vector_norm
+
+if TYPE_CHECKING:
+    import xarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,35 +45,72 @@ class Kelvin:
     of_mean_error: float
     mean_of_error: float
 
+    def to_dataset(self) -> "xarray.Dataset":
+        """Return both circulations with their errors and CF attributes; no label is left."""
+        import xarray
+
+        words = {
+            "of_mean": "circulation of Lagrangian-mean momentum around the mean loop",
+            "mean_of": "mean circulation of velocity around the loops",
+        }
+        data: dict[str, Any] = {}
+        for name, said in words.items():
+            told = {"long_name": said, "ancillary_variables": f"{name}_error"}
+            data[name] = (), getattr(self, name), cf.with_cell_method(told, "realization", "mean")
+            error = cf.error_attributes(told, name, "estimated error")
+            data[f"{name}_error"] = (), getattr(self, f"{name}_error"), error
+        return xarray.Dataset(data, attrs=cf.with_provenance({"Conventions": cf.CONVENTIONS}))
+
 
 def circulation(
-    vector: Any, position: Any, *, winding: ArrayLike | None = None, return_error: bool = False
+    vector: Any,
+    position: Any = None,
+    *,
+    winding: ArrayLike | None = None,
+    dim: str | None = None,
+    return_error: bool = False,
 ) -> Any:
     """Circulation of a vector around closed loops, by a rule of spectral accuracy.
 
     Parameters
     ----------
     vector : (..., n, dimension)
-        At the points of each loop.
+        At the points of each loop. Or a Dataset with variables ``<name>_x`` and so on; of several
+        vectors the one called ``vector`` is meant: select the variables.
     position : (..., n, dimension), length
         An even number of points at equal steps of a parameter in which the loop is smooth and
-        periodic. The first is not repeated.
+        periodic. The first is not repeated. Or a Dataset that holds x and so on; by default the
+        coordinates of the vector, where it is one. Of a mean with ``label="initial"`` those are
+        not where the vector is: its `mean_position_x` and so on are, renamed.
     winding : (dimension,), optional, length
         By how much the loop is displaced after one turn, if it closes around a period of the
         domain.
+    dim : str, optional
+        Of a Dataset: the dimension along the loop, if there are several.
     return_error : bool
         Whether to return the difference to the rule on every other point, too.
 
     Returns
     -------
     (...)
-        And the error, if asked for.
+        And the error, if asked for. Of a Dataset, a Dataset of `circulation` and its error on the
+        dimensions that are left: points of the loop label nothing any more.
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         If the shapes do not fit, the number of points is odd, or an array is not finite.
     """
+    if cf.is_xarray(vector) or cf.is_xarray(position):
+        if position is None and vector.attrs.get("meanfluid_label") == "initial":
+            raise ValueError(
+                "the coordinates are initial positions, and the vector is at mean positions: pass "
+                'position=mean[["mean_position_x", "mean_position_y"]].drop_vars(["x", "y"])'
+                '.rename(mean_position_x="x", mean_position_y="y")'
+            )
+        return _of_datasets(vector, vector if position is None else position, winding, dim)
+    if position is None or dim is not None:
+        raise TypeError("arrays need position=, (..., points, dimension), and no dim=")
     v = devices.as_cupy(vector) if devices.is_on_gpu(vector) else np.asarray(vector, dtype=float)
     x = devices.beside(v, position)
     if v.shape != x.shape or x.ndim < 2:
@@ -95,6 +136,38 @@ def circulation(
     return value, abs(value - _around(v[..., ::2, :], x[..., ::2, :], turn)) + rounding
 
 
+def _of_datasets(vector: Any, position: Any, winding: Any, dim: str | None) -> Any:
+    """Return circulations and their errors on the dimensions that loops leave."""
+    if not cf.is_dataset(position):
+        raise TypeError(f"position must be a Dataset too, got {type(position).__name__}")
+    stem, ends = boxes.vector_in(vector, position.variables, "vector")
+    import xarray
+
+    parts = [vector[f"{stem}_{end}"] for end in ends] + [position[end] for end in ends]
+    parts = list(xarray.broadcast(*xarray.align(*parts, join="exact")))
+    dims = [str(d) for d in parts[0].dims]
+    if dim is None and len(dims) != 1:
+        raise ValueError(f"loops have the dimensions {dims}; say along which one with dim=")
+    along = dims[0] if dim is None else dim
+    if along not in dims:
+        raise ValueError(f"there is no dimension {along!r}, only {dims}")
+    rest = [d for d in dims if d != along]
+    both = [part.transpose(*rest, along).to_numpy() for part in parts]
+    value, error = circulation(
+        np.stack(both[: len(ends)], axis=-1), np.stack(both[len(ends) :], axis=-1),
+        winding=winding, return_error=True,
+    )  # fmt: skip
+    units = [boxes.units_of(vector, stem, ends), position[ends[0]].attrs.get("units")]
+    told = {"long_name": f"circulation of {stem}", "ancillary_variables": "circulation_error"}
+    told |= {} if None in units else {"units": f"{units[0]} {units[1]}"}
+    doubt = cf.error_attributes(told, "circulation", "estimated error")
+    kept = {key: c.variable for key, c in parts[0].coords.items() if along not in c.dims}
+    return xarray.Dataset(
+        {"circulation": (rest, value, told), "circulation_error": (rest, error, doubt)},
+        kept, cf.with_provenance({"Conventions": cf.CONVENTIONS}),
+    )  # fmt: skip
+
+
 def _around(vector: Any, position: Any, turn: Any) -> Any:
     count = position.shape[-2]
     part = np.arange(count, like=position)[:, None] / count
@@ -110,6 +183,7 @@ def kelvin(
     Parameters
     ----------
     result : GeneralisedLagrangianMean
+        Which arrays of positions give: the Dataset of labels from xarray does not hold the members.
         Of points along a closed loop, at equal steps of a parameter; with ``label="initial"`` a
         material loop is followed in time.
     winding : (dimension,), optional, length
@@ -121,12 +195,18 @@ def kelvin(
     Returns
     -------
     Kelvin
+        Which has `to_dataset`.
 
     Raises
     ------
-    ValueError
-        If a point of the loop failed, or the number of points is odd.
+    TypeError, ValueError
+        If it is no such record, a point of the loop failed, or the number of points is odd.
     """
+    if not isinstance(result, GeneralisedLagrangianMean):
+        raise TypeError(
+            "kelvin needs the record of a generalised Lagrangian mean, with its members, got "
+            f"{type(result).__name__}; pass positions as an array (n, dimension) to make one"
+        )
     mean = np.array(devices.to_host(result.position))
     momentum = np.array(devices.to_host(result.momentum))
     velocity = np.array(devices.to_host(result.displaced_velocity))

@@ -1,116 +1,68 @@
-"""Generalised Lagrangian means on labels from xarray: a Dataset in, a Dataset out."""
+"""What generalised Lagrangian means are called on labels from xarray, for `trajectories.doors`.
 
-import inspect
+A Dataset holds all that is one number or vector at each mean position; what belongs to a member
+stays in the record that arrays give.
+"""
+
 from collections.abc import Callable
-from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
-import numpy as np
-
-from meanfluid.backends import devices
 from meanfluid.fields.velocity_field import VelocityField
-from meanfluid.trajectories.attributes import is_xarray, with_cell_method
-from meanfluid.trajectories.datasets import Labels, labels_of, mean_dataset
-from meanfluid.trajectories.doors import Quantity, attributes_of
+from meanfluid.means.glm.ensembles import ensemble_of
+from meanfluid.trajectories.doors import Arguments, Found, Quantity
 
-_P = ParamSpec("_P")
-_R = TypeVar("_R")
-
-_QUANTITIES = (
-    Quantity("mean_velocity", "Lagrangian mean velocity", "velocity"),
-    Quantity("eulerian_velocity", "Eulerian mean velocity", "velocity"),
-    Quantity("stokes_drift", "Stokes drift", "velocity"),
-    Quantity("pseudomomentum", "pseudomomentum per mass", "velocity"),
-    Quantity("momentum", "Lagrangian-mean momentum per mass", "velocity"),
-    Quantity("divergence", "divergence of the Lagrangian mean velocity", "rate"),
-    Quantity("density", "density of mean volume", "1"),
-    Quantity("steepness", "largest norm of the gradient of displacement", "1"),
-)
-_TOLD = ("wavevector", "frequency", "period", "phases", "rotation")
-_OF_OBSERVABLES = {
-    "means": ("lagrangian_mean", "Lagrangian mean", "mean_errors"),
-    "eulerian_means": ("eulerian_mean", "Eulerian mean", "eulerian_errors"),
-    "stokes_corrections": ("stokes_correction", "Stokes correction", "stokes_errors"),
+_AT_MEAN = "at mean positions"
+AT_DISPLACED = "at displaced positions"
+_STEEP = "largest norm of the gradient of displacement"
+QUANTITIES = {  # by the attribute of the records that holds them
+    "position": Quantity("mean_position", "mean position", "length"),
+    "initial_position": Quantity(
+        "initial_position", "position at the start, shared by the members", "length", mean=False
+    ),
+    "mean_velocity": Quantity("mean_velocity", "Lagrangian mean velocity", "velocity"),
+    "eulerian_velocity": Quantity(
+        "eulerian_velocity", "Eulerian mean velocity", "velocity", taken=_AT_MEAN
+    ),
+    "stokes_drift": Quantity("stokes_drift", "Stokes drift", "velocity"),
+    "pseudomomentum": Quantity("pseudomomentum", "pseudomomentum per mass", "velocity"),
+    "momentum": Quantity("momentum", "Lagrangian-mean momentum per mass", "velocity"),
+    "divergence": Quantity("divergence", "divergence of the Lagrangian mean velocity", "rate"),
+    "density": Quantity("density", "density of mean volume", "1"),
+    "steepness": Quantity("steepness", _STEEP, "1", mean=False, comment="over the members"),
+}
+_OF_OBSERVABLES = {  # suffix, words, errors, and whether they are met at displaced positions
+    "means": ("lagrangian_mean", "Lagrangian mean", "mean_errors", True),
+    "eulerian_means": ("eulerian_mean", "Eulerian mean", "eulerian_errors", False),
+    "stokes_corrections": ("stokes_correction", "Stokes correction", "stokes_errors", True),
 }
 
 
-def on_labels(
-    method: str,
-    field_of: Callable[[dict[str, Any]], VelocityField],
-    until: Callable[[Any, dict[str, Any]], Any],
-) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
-    """Make a door of a function of `position`, `start`, ... that returns a record.
+def quantities_of(record: type) -> Callable[[Arguments], dict[Any, Quantity]]:
+    """Return what a door tells of the record that it returns, given its arguments."""
+    held = record.__annotations__
 
-    Given a Dataset of labels, the door returns a Dataset of the quantities that are one number or
-    vector at each mean position, with errors and status; those of each member stay in the record
-    that arrays give.
+    def quantities(arguments: Arguments) -> dict[Any, Quantity]:
+        found: dict[Any, Quantity] = {key: part for key, part in QUANTITIES.items() if key in held}
+        for kind, (suffix, words, _, displaced) in _OF_OBSERVABLES.items():
+            for key in (arguments["observables"] or {}) if kind in held else ():
+                found[kind, key] = Quantity(
+                    f"{key}_{suffix}", f"{words} of {key}", taken=None if displaced else _AT_MEAN
+                )
+        return found
 
-    Parameters
-    ----------
-    method : str
-        Over what the mean is, as in `cell_methods`: "realization", or "time".
-    field_of : callable ``(arguments) -> VelocityField``
-        Whose axes name the coordinates.
-    until : callable ``(record, times) -> end``
-        End of the window, a number or (n,).
-    """
-
-    def door(function: Callable[_P, _R]) -> Callable[_P, _R]:
-        plain: Any = function
-        signature = inspect.signature(plain)
-
-        @wraps(function)
-        def called(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-            if not any(map(is_xarray, (*args, *kwargs.values()))):
-                return function(*args, **kwargs)
-            given = dict(signature.bind(*args, **kwargs).arguments)
-            if not is_xarray(given["position"]):
-                raise TypeError("start and end from xarray need labels from xarray as position")
-            labels = labels_of(given["position"], field_of(given))
-            times: dict[str, Any] = {
-                key: labels.times(given[key]) for key in ("start", "end") if key in given
-            }
-            options = given.pop("options", {})
-            arguments: Any = {**given, **options, **times, "position": labels.position}
-            mean = plain(**arguments)
-            result: Any = _dataset(mean, labels, times["start"], until(mean, times), method, given)
-            return result  # type: ignore[no-any-return]
-
-        return called
-
-    return door
+    return quantities
 
 
-def _dataset(
-    mean: Any, labels: Labels, start: Any, end: Any, method: str, given: dict[str, Any]
-) -> Any:
-    values, errors, attributes = {}, {}, {}
-    for part in _QUANTITIES:
-        value = getattr(mean, part.name, None)
-        if value is None:
-            continue
-        values[part.name] = value
-        attributes[part.name] = attributes_of(part, labels)
-        error = getattr(mean, "errors", {}).get(part.name)
-        if error is not None:
-            errors[part.name] = error
-    for kind, (suffix, words, doubt) in _OF_OBSERVABLES.items():
-        for key, value in getattr(mean, kind, {}).items():
-            name = f"{key}_{suffix}"
-            values[name], attributes[name] = value, {"long_name": f"{words} of {key}"}
-            if hasattr(mean, doubt):
-                errors[name] = getattr(mean, doubt)[key]
-    for name, said in attributes.items():
-        attributes[name] = with_cell_method(said, method, "mean", "at displaced positions")
-    told = {key: given[key] for key in _TOLD if given.get(key) is not None}
-    return mean_dataset(
-        labels, values, errors=errors, status=getattr(mean, "status", None), start=start, end=end,
-        attributes=attributes, points=list(values), label=given.get("label", "mean"),
-        provenance=getattr(mean, "provenance", {}) | told,
-    )  # fmt: skip
+def found_in(record: Any, provenance: dict[str, Any], end: Any = None) -> Found:
+    """Return the values and errors of a record by the keys of `quantities_of`, and itself."""
+    value: dict[Any, Any] = {key: getattr(record, key, None) for key in QUANTITIES}
+    error: dict[Any, Any] = {**getattr(record, "errors", {})}
+    for kind, (_, _, doubt, _) in _OF_OBSERVABLES.items():
+        value |= {(kind, key): part for key, part in getattr(record, kind, {}).items()}
+        error |= {(kind, key): part for key, part in getattr(record, doubt, {}).items()}
+    return Found(value, error, getattr(record, "status", None), record, end, provenance)
 
 
-def period_end(mean: Any, times: dict[str, Any]) -> Any:
-    """Return the end of each orbit: its start and its Lagrangian period later."""
-    period = devices.to_host(mean.period)
-    return times["start"] + np.where(np.isfinite(period), period, 0.0)
+def first_of(arguments: Arguments) -> VelocityField:
+    """Return the first member of an ensemble, whose axes name the coordinates."""
+    return ensemble_of(arguments["ensemble"], arguments["phases"], arguments["period"]).fields[0]

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from meanfluid.backends import devices
 from meanfluid.backends.bodies import Observable
-from meanfluid.fields.velocity_field import Array, VelocityField
+from meanfluid.fields.velocity_field import Array
 from meanfluid.means.glm.algebra import checked_rotation, lifting, matrix_norm
 from meanfluid.means.glm.assembly import (
     Members,
@@ -29,23 +29,26 @@ from meanfluid.means.glm.ensembles import (
     flown,
     invertible,
 )
-from meanfluid.means.glm.labelled import on_labels
+from meanfluid.means.glm.labelled import AT_DISPLACED, first_of, found_in, quantities_of
 from meanfluid.means.glm.records import GeneralisedLagrangianMean
 from meanfluid.means.glm.values import Local, checked_observables, met
 from meanfluid.means.inversion import inverted
 from meanfluid.trajectories.checks import checked_policies, checked_positions, checked_times
 from meanfluid.trajectories.control import Status, raise_on_failure
+from meanfluid.trajectories.doors import Found, on_labels_or
 from meanfluid.trajectories.results import vector_norm
 
 _EPS = float(np.finfo(float).eps)
 
 
-def _first_of(given: dict[str, Any]) -> VelocityField:
-    members = ensemble_of(given["ensemble"], given.get("phases"), given.get("period"))
-    return members.fields[0]
-
-
-@on_labels("realization", _first_of, lambda mean, times: times["end"])
+@on_labels_or(
+    GeneralisedLagrangianMean,
+    quantities_of(GeneralisedLagrangianMean),
+    comment=AT_DISPLACED,
+    over="realization",
+    by_chunks=False,
+    field_of=first_of,
+)
 def ensemble_mean(
     ensemble: EnsembleLike,
     position: ArrayLike,
@@ -59,7 +62,7 @@ def ensemble_mean(
     rotation: Any = None,
     on_failure: Literal["raise", "mark"] = "raise",
     **options: Any,
-) -> GeneralisedLagrangianMean:
+) -> Found:
     r"""Generalised Lagrangian mean at one time, `end`, of members that agree at `start`.
 
     Member alpha carries the particle of label a to :math:`\phi^\alpha(a)`. The mean position is
@@ -95,7 +98,7 @@ def ensemble_mean(
     -------
     GeneralisedLagrangianMean
         xarray in gives xarray out, with error and status: a Dataset of all that is one number or
-        vector at a mean position.
+        vector at a mean position; see `trajectories.doors.on_labels`.
 
     Raises
     ------
@@ -137,7 +140,8 @@ def ensemble_mean(
     good = status == Status.OK
     target = x[good] if label == "mean" else None
     result = _averaged(members, flights, good, target, (labels, stop), functions, f)
-    return at_home(spread_out(result, good, status), position)
+    result = at_home(spread_out(result, good, status), position)
+    return found_in(result, result.provenance)
 
 
 def _labels(

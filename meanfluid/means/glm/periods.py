@@ -23,6 +23,7 @@ from meanfluid.trajectories.checks import (
     checked_times,
 )
 from meanfluid.trajectories.control import Status, raise_on_failure
+from meanfluid.trajectories.doors import Found, Quantity, on_labels_or
 from meanfluid.trajectories.results import vector_norm
 
 _EPS = float(np.finfo(float).eps)
@@ -87,6 +88,13 @@ class LagrangianPeriod:
     status: Any
 
 
+_QUANTITIES = {
+    "period": Quantity("period", "Lagrangian period", "time", mean=False),
+    "drift": Quantity("drift", "displacement over a Lagrangian period, by it", "velocity"),
+}
+
+
+@on_labels_or(LagrangianPeriod, _QUANTITIES, by_chunks=False)
 def lagrangian_period(
     field: VelocityField,
     position: ArrayLike,
@@ -97,7 +105,7 @@ def lagrangian_period(
     tolerance: float = 1e-8,
     on_failure: Literal["raise", "mark"] = "raise",
     **options: Any,
-) -> LagrangianPeriod:
+) -> Found:
     """Lagrangian period and drift of particles in a progressive wave.
 
     Parameters
@@ -121,6 +129,8 @@ def lagrangian_period(
     Returns
     -------
     LagrangianPeriod
+        xarray in gives xarray out, with errors and status: see `trajectories.doors.on_labels`. The
+        window of each particle is its period.
 
     Raises
     ------
@@ -139,11 +149,21 @@ def lagrangian_period(
     drift = path.displacement / period[:, None]
     speed = vector_norm(drift)
     late = period_error(wave, path, time + period)
-    found = (period, drift, late, (path.error + 2 * speed * late) / period, status)
+    found: tuple[Any, ...] = (period, drift, late, (path.error + 2 * speed * late) / period, status)
     if devices.is_on_gpu(position):
         give = devices.giver_of(position)
-        return LagrangianPeriod(*(give(devices.as_cupy(array)) for array in found))
-    return LagrangianPeriod(*found)
+        found = tuple(give(devices.as_cupy(array)) for array in found)
+    record = LagrangianPeriod(*found)
+    return Found(
+        {"period": record.period, "drift": record.drift},
+        {"period": record.period_error, "drift": record.drift_error},
+        record.status, record, ends_of(time, period), path.provenance,
+    )  # fmt: skip
+
+
+def ends_of(start: Array, period: Array) -> Array:
+    """Return the ends of orbits, their starts where there is no period."""
+    return np.asarray(start + np.where(np.isfinite(period), period, 0.0))
 
 
 def raise_on_failed_orbits(status: Any, x: Array, on_failure: str, out_of_domain: str) -> None:

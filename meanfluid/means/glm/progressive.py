@@ -20,20 +20,26 @@ from meanfluid.means.glm.assembly import (
     spread_out,
 )
 from meanfluid.means.glm.ensembles import NOISE, PHASES, checked_options, checked_phases
-from meanfluid.means.glm.labelled import on_labels, period_end
+from meanfluid.means.glm.labelled import AT_DISPLACED, found_in, quantities_of
 from meanfluid.means.glm.orbits import Orbits, orbits_of
-from meanfluid.means.glm.periods import Wave, checked_wave, on_host, raise_on_failed_orbits
+from meanfluid.means.glm.periods import Wave, checked_wave, ends_of, on_host, raise_on_failed_orbits
 from meanfluid.means.glm.records import GeneralisedLagrangianMean
 from meanfluid.means.glm.values import Local, checked_observables, local, met, stacked
 from meanfluid.means.inversion import inverted
 from meanfluid.trajectories.checks import checked_policies, checked_positions
 from meanfluid.trajectories.control import Status
+from meanfluid.trajectories.doors import Found, on_labels_or
 from meanfluid.trajectories.results import vector_norm
 
 _EPS = float(np.finfo(float).eps)
 
 
-@on_labels("time", lambda given: given["field"], period_end)
+@on_labels_or(
+    GeneralisedLagrangianMean,
+    quantities_of(GeneralisedLagrangianMean),
+    comment=AT_DISPLACED,
+    by_chunks=False,
+)
 def orbit_mean(
     field: VelocityField,
     position: ArrayLike,
@@ -49,7 +55,7 @@ def orbit_mean(
     tolerance: float = 1e-8,
     on_failure: Literal["raise", "mark"] = "raise",
     **options: Any,
-) -> GeneralisedLagrangianMean:
+) -> Found:
     """Generalised Lagrangian mean of a progressive wave over its phase, one orbit per point.
 
     The mean is over the Lagrangian period, along which all phases are met evenly, so that
@@ -84,7 +90,8 @@ def orbit_mean(
     -------
     GeneralisedLagrangianMean
         Its members are the phases met along each orbit. xarray in gives xarray out, with error and
-        status: a Dataset of all that is one number or vector at a mean position.
+        status: a Dataset of all that is one number or vector at a mean position; see
+        `trajectories.doors.on_labels`. The window of each orbit is its Lagrangian period.
 
     Raises
     ------
@@ -119,7 +126,9 @@ def orbit_mean(
     good = status == Status.OK
     target = x if label == "mean" else orbits.mean
     result = _averaged(wave, orbits, good, (labels, target), functions, f)
-    return at_home(spread_out(result, good, status), position)
+    result = spread_out(result, good, status)
+    end = ends_of(time, result.period)
+    return found_in(at_home(result, position), result.provenance, end)
 
 
 def _checked_guess(guess: Any, x: Array) -> Array:

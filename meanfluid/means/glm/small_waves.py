@@ -19,8 +19,10 @@ from meanfluid.fields.elementary import numpy_functions
 from meanfluid.fields.velocity_field import Array, VelocityField
 from meanfluid.means.glm.algebra import checked_rotation, matrix_norm, pseudomomentum
 from meanfluid.means.glm.ensembles import PHASES, checked_phases
-from meanfluid.means.glm.labelled import on_labels
+from meanfluid.means.glm.labelled import AT_DISPLACED, found_in, quantities_of
 from meanfluid.means.glm.periods import Wave, checked_wave, on_host
+from meanfluid.trajectories.doors import Found, on_labels_or
+from meanfluid.trajectories.results import described
 
 _DIVERGENCE_FREE = 1e-10  # of displacement, relative to its gradient
 
@@ -63,7 +65,9 @@ class SmallAmplitudeMean:
     steepness: Any
 
 
-@on_labels("time", lambda given: given["field"], lambda mean, times: times["start"])
+@on_labels_or(
+    SmallAmplitudeMean, quantities_of(SmallAmplitudeMean), comment=AT_DISPLACED, by_chunks=False
+)
 def small_amplitude_mean(
     field: VelocityField,
     position: ArrayLike,
@@ -75,7 +79,7 @@ def small_amplitude_mean(
     observables: Mapping[str, Observable] | None = None,
     rotation: Any = None,
     tolerance: float = 1e-8,
-) -> SmallAmplitudeMean:
+) -> Found:
     r"""Generalised Lagrangian mean of a progressive wave, to second order in its amplitude.
 
     Stokes drift is :math:`\langle \xi_j u'_{i,j} \rangle + \langle \xi_j \xi_k \rangle
@@ -105,7 +109,8 @@ def small_amplitude_mean(
     -------
     SmallAmplitudeMean
         NumPy arrays. xarray in gives xarray out: a Dataset of all that is one number or vector at a
-        mean position.
+        mean position; see `trajectories.doors.on_labels`. The mean over the phase is called one
+        over time, at `start`.
 
     Raises
     ------
@@ -141,7 +146,7 @@ def small_amplitude_mean(
     squares = np.einsum("mnjk,mnkj->n", slope, slope) / count
     # The velocity relative to the mean is, to first order, the rate of displacement.
     p = pseudomomentum(slope, rate, xi, f)
-    return SmallAmplitudeMean(
+    mean = SmallAmplitudeMean(
         position=x,
         displacement=xi,
         displacement_gradient=slope,
@@ -154,6 +159,7 @@ def small_amplitude_mean(
         stokes_corrections=corrections,
         steepness=size_of,
     )
+    return found_in(mean, {"field": field.name, **described(field)}, end=time)
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,6 +8,7 @@ import numpy as np
 from meanfluid.backends.bodies import asked_for
 from meanfluid.fields.elementary import numpy_functions
 from meanfluid.fields.velocity_field import VelocityField
+from meanfluid.means.lagrangian_pde.datasets import velocity_rows
 from meanfluid.means.lagrangian_pde.grids import Grid
 from meanfluid.means.lagrangian_pde.interpolants import FourierSeries, GridSpline
 
@@ -182,12 +183,13 @@ def interpolated(
     ----------
     grid : Grid
     times : three times of the step
-    velocity : (3, dimension, *shape)
+    velocity : (3, dimension, *shape), or Dataset
+        As in `RunningMean.step`.
     observed : (3, k, *shape)
     exact : bool
         Whether to sum the Fourier series, which is exact and slow, in place of quintic splines.
     """
-    d = grid.dimension
+    d, velocity = grid.dimension, velocity_rows(velocity, grid)
     tables: dict[float, Any] = {}
 
     def flow(time: float, position: Any) -> tuple[Any, Any]:

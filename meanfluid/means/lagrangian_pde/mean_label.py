@@ -23,6 +23,7 @@ import numpy as np
 
 from meanfluid.backends import devices
 from meanfluid.means import periodic
+from meanfluid.means.lagrangian_pde.datasets import observed_rows
 from meanfluid.means.lagrangian_pde.flows import Flow, split
 from meanfluid.means.lagrangian_pde.kernels import RationalFilter, WindowKernel
 from meanfluid.means.lagrangian_pde.results import GriddedMean, marked
@@ -42,8 +43,8 @@ class RunningMeanLabel:
     sizes : mapping of str to int or None
         The observables: how many components each has, None for a number.
     time : float, time
-    observed : (components, *shape)
-        The observables at `time`.
+    observed : (components, *shape), or Dataset
+        The observables at `time`; a Dataset as in `RunningMean`.
 
     Raises
     ------
@@ -74,6 +75,7 @@ class RunningMeanLabel:
         if isinstance(kernel, WindowKernel) and kernel.start != time:
             raise ValueError(f"the window must start at {time}, got {kernel.start}")
         self.transport, self.kernel, self.sizes = transport, kernel, dict(sizes)
+        observed = observed_rows(observed, sizes, transport.grid, times=False)
         self.time = self.begun = float(time)
         self.mass = 0.0
         grid = transport.grid

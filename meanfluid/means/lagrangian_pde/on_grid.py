@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from meanfluid.fields.velocity_field import VelocityField
-from meanfluid.means.lagrangian_pde.flows import Observables, Observed
+from meanfluid.means.lagrangian_pde.datasets import dataset_of, grid_of
+from meanfluid.means.lagrangian_pde.flows import Observables, Observed, named
 from meanfluid.means.lagrangian_pde.grids import Grid
 from meanfluid.means.lagrangian_pde.kernels import RationalFilter, WindowKernel, window_of
 from meanfluid.means.lagrangian_pde.mean_label import RunningMeanLabel
@@ -18,6 +19,7 @@ from meanfluid.means.lagrangian_pde.running import RunningMean, combined
 from meanfluid.means.lagrangian_pde.semi_lagrangian import SemiLagrangian
 from meanfluid.means.lagrangian_pde.spectral import Spectral
 from meanfluid.means.lagrangian_pde.transport import Transport
+from meanfluid.trajectories.attributes import is_xarray
 
 Progress = Callable[[int, int], None]
 
@@ -38,7 +40,7 @@ def mean_on_grid(
     estimate_error: bool = True,
     on_failure: str = "raise",
     progress: Progress | None = None,
-) -> GriddedMean:
+) -> Any:
     """Lagrangian means at all nodes of a grid, without particles.
 
     Parameters
@@ -47,10 +49,13 @@ def mean_on_grid(
     observables : mapping of str to callable or "velocity", or sequence of callables
         With a `VelocityField` each is ``g(m, p, t, x, y[, z])`` and may ask by name for `velocity`;
         else ``g(time, position (n, d)) -> (n,) or (n, size)``. "velocity" is the velocity itself.
-    transport : Grid, Spectral or SemiLagrangian
-        Of a grid that is periodic along all axes: `Spectral`, else `SemiLagrangian`.
+    transport : Grid, Spectral or SemiLagrangian, or Dataset
+        Of a grid that is periodic along all axes: `Spectral`, else `SemiLagrangian`. A Dataset (or
+        DataArray) holds the nodes, with a `VelocityField`: coordinates named like those of the
+        field, at equal steps, each on its own dimension. Axes are periodic where the field is, and
+        walls where it has one at both ends, else open.
     start, end : float, time
-        ``end < start`` runs backwards.
+        ``end < start`` runs backwards. With a Dataset they may be dates, if the field has some.
     steps : int
         Equal steps over the window.
     label : "final", "initial", "mean", or float, time
@@ -71,6 +76,8 @@ def mean_on_grid(
     Returns
     -------
     GriddedMean
+        Of a Dataset of nodes, a Dataset on its coordinates, with errors, status, units and
+        `cell_methods`: see `GriddedMean.to_dataset`. All of it is computed at once.
 
     Raises
     ------
@@ -85,6 +92,21 @@ def mean_on_grid(
     Kafiabad, Maitland-Davies & Vanneste (2025), Lagrangian filtering for wave-mean flow
     decomposition, J. Fluid Mech. Minz, Baker, Kafiabad & Vanneste (2024), arXiv:2406.18243.
     """
+    if is_xarray(transport):
+        if not isinstance(velocity, VelocityField):
+            raise TypeError(
+                "a Dataset of nodes needs a VelocityField, whose domain says which axes are "
+                "periodic; with a function of your own pass a Grid"
+            )
+        grid, labels = grid_of(transport, velocity)
+        start, end = (labels.times(time) for time in (start, end))
+        mean = mean_on_grid(
+            velocity, observables, grid, start, end, steps=steps, window=window,
+            label=label if isinstance(label, str) else labels.times(label),
+            estimate_error=estimate_error, on_failure=on_failure, progress=progress,
+        )  # fmt: skip
+        own = named(observables)
+        return dataset_of(mean, labels, [name for name in own if isinstance(own[name], str)])
     carrier = _transport(transport)
     start, end = _times(velocity, start, end)
     _check_label(label, start, end)

@@ -8,10 +8,9 @@ import numpy as np
 
 from meanfluid.backends import devices
 from meanfluid.errors import TrajectoryError
+from meanfluid.means.lagrangian_pde.datasets import dataset_of, labels_on
 from meanfluid.means.lagrangian_pde.grids import Grid
-from meanfluid.trajectories.attributes import CONVENTIONS
 from meanfluid.trajectories.control import Status
-from meanfluid.trajectories.datasets import status_attributes
 
 if TYPE_CHECKING:
     import xarray
@@ -70,52 +69,13 @@ class GriddedMean:
         return devices.beside(self.to_mean, self.grid.mesh) + self.to_mean
 
     def to_dataset(self) -> "xarray.Dataset":
-        """Return values, displacements, errors and status with CF attributes, on the host."""
-        import xarray
+        """Return values, displacements, errors and status with CF attributes, on the host.
 
-        names = tuple("xyz"[: self.grid.dimension])
-        data: dict[str, Any] = {}
-        mean = {"cell_methods": "time: mean (along trajectories)"}
-        for name, value in self.values.items():
-            data[name] = self._variable(name, value, {"long_name": f"mean of {name}", **mean})
-        for name, value in (self.time_error or {}).items():
-            told = {"long_name": f"estimated error of {name} from steps in time"}
-            data[f"{name}_time_error"] = self._variable(name, value, told)
-        for name, value in (self.space_error or {}).items():
-            told = {"long_name": f"estimated largest error of {name} from the grid"}
-            dims = (f"{name}_component",) if np.ndim(value) else ()
-            data[f"{name}_space_error"] = dims, devices.to_host(value), told
-        told = {"long_name": "mean position less position", **mean}
-        data["to_mean"] = self._variable("to_mean", self.to_mean, told)
-        if self.to_end is not None:
-            told = {"long_name": "position at the end of the window less position"}
-            data["to_end"] = self._variable("to_mean", self.to_end, told)
-        flags = status_attributes() | {"long_name": "status"}
-        data["status"] = names, devices.to_host(self.status), flags
-        bounds = np.sort([self.start, self.end])
-        data["time_bounds"] = ("bounds",), bounds
-        labelled = {"initial": self.start, "final": self.end, "mean": float(bounds.mean())}
-        time = labelled[self.label] if isinstance(self.label, str) else self.label
-        coordinates: dict[str, Any] = {
-            name: (name, x, {"axis": name.upper()})
-            for name, x in zip(names, self.grid.coordinates, strict=True)
-        }
-        coordinates["time"] = (), time, {"bounds": "time_bounds", "axis": "T"}
-        attributes = {
-            "Conventions": CONVENTIONS,
-            "title": "Lagrangian mean on a grid",
-            "label": str(self.label),
-            "window": self.window,
-            **{key: str(value) for key, value in self.provenance.items()},
-        }
-        return xarray.Dataset(data, coordinates, attributes)
-
-    def _variable(self, name: str, value: Any, told: Mapping[str, str]) -> Any:
-        value = devices.to_host(value)
-        dims = tuple("xyz"[: self.grid.dimension])
-        if value.ndim > self.grid.dimension:
-            dims = (f"{name}_component", *dims)
-        return dims, value, dict(told)
+        Vectors are variables ``<name>_x`` and so on, `time` is the middle of the window with its
+        bounds, ``<name>_error`` is the error from steps in time (of a vector its Euclidean norm),
+        and ``<name>_space_error`` the largest from the grid.
+        """
+        return dataset_of(self, labels_on(self.grid))  # type: ignore[no-any-return]
 
 
 def marked(values: Mapping[str, Any], status: Any) -> dict[str, Any]:

@@ -19,6 +19,7 @@ import numpy as np
 
 from meanfluid.backends import devices
 from meanfluid.fields.velocity_field import Array
+from meanfluid.means.lagrangian_pde.datasets import observed_rows, velocity_rows
 from meanfluid.means.lagrangian_pde.flows import Flow, split
 from meanfluid.means.lagrangian_pde.kernels import RationalFilter, WindowKernel
 from meanfluid.means.lagrangian_pde.results import GriddedMean, marked
@@ -64,9 +65,11 @@ class RunningMean:
     sizes : mapping of str to int or None
         The observables: how many components each has, None for a number.
     time : float, time
-    observed : (components, *shape)
+    observed : (components, *shape), or Dataset
         The observables at `time`. A filter starts as if they had been so for ever; a window only
-        takes the library and device of its arrays from them.
+        takes the library and device of its arrays from them. A Dataset holds them by name on the
+        nodes, vectors as ``<name>_x`` and so on; coordinates are called x, y, z, lon, lat, depth
+        or the like, or have the attribute `axis`. Its values are loaded.
 
     Examples
     --------
@@ -88,6 +91,7 @@ class RunningMean:
     ) -> None:  # fmt: skip
         self.transport, self.kernel, self.sizes = transport, kernel, dict(sizes)
         grid = transport.grid
+        observed = observed_rows(observed, sizes, grid, times=False)
         rows = sum(1 if size is None else size for size in sizes.values())
         if np.shape(observed) != (rows, *grid.shape):
             raise ValueError(
@@ -109,11 +113,12 @@ class RunningMean:
 
         Parameters
         ----------
-        velocity : (3, dimension, *shape) or (2, dimension, *shape)
+        velocity : (3, dimension, *shape) or (2, dimension, *shape), or Dataset
             At the beginning, in the middle and at the end of the step: order four in time. A
             solver that has no values in the middle makes a step of two of its own steps here.
-            With beginning and end alone it is of order two.
-        observed : (3, components, *shape) or (2, components, *shape)
+            With beginning and end alone it is of order two. A Dataset holds u, v, w, or
+            ``velocity_x`` and so on, on the nodes and one dimension of these times.
+        observed : (3, components, *shape) or (2, components, *shape), or Dataset
         step : float, time
             Negative steps make means over what comes, for nodes as initial positions; all steps
             must have one sign.
@@ -126,7 +131,8 @@ class RunningMean:
         state = self.state
         d, grid = self.transport.grid.dimension, self.transport.grid
         rows = state.fields.shape[1] - d
-        velocity = _three(velocity, (d, *grid.shape), "velocity")
+        velocity = _three(velocity_rows(velocity, grid), (d, *grid.shape), "velocity")
+        observed = observed_rows(observed, self.sizes, grid, times=True)
         observed = _three(observed, (rows, *grid.shape), "observed")
         if step == 0 or (state.time - state.begun) * step < 0:
             raise ValueError(f"step must not be zero or change its sign, got {step}")

@@ -18,7 +18,10 @@ def test_a_mean_map_says_what_it_is(tmp_path):
     np.testing.assert_array_equal(found["determinant"], mean.map.determinant)
     np.testing.assert_allclose(found["y"], np.arange(10) * 0.4, rtol=1e-15)
     assert "soward_roberts" in found["determinant"].attrs["cell_methods"]
-    assert found.attrs["converged"] == 1 and found.attrs["residual"] == mean.residual
+    assert (
+        found.attrs["meanfluid_converged"] == 1
+        and found.attrs["meanfluid_residual"] == mean.residual
+    )
     found.to_netcdf(tmp_path / "map.nc")
     with xr.open_dataset(tmp_path / "map.nc") as again:
         xr.testing.assert_equal(again.load(), found)

@@ -200,22 +200,29 @@ def test_a_mean_becomes_a_dataset_with_cf_attributes(tmp_path):
     xarray = pytest.importorskip("xarray")
     found = mean_on_grid(wave, COSINE, LINE, 0.0, 1.0, steps=40, window=mf_window())
     data = found.to_dataset()
-    assert data.f.dims == ("x",) and data.v.dims == ("v_component", "x")
-    assert data.f.attrs["cell_methods"].startswith("time: mean")
-    assert data.time.item() == 1.0 and data.time.attrs["bounds"] == "time_bounds"
-    np.testing.assert_array_equal(data.time_bounds, [0.0, 1.0])
-    assert data.attrs["label"] == "final" and data.attrs["Conventions"] == "CF-1.11"
-    assert data.attrs["window"] == found.window and "flat" in found.window
+    assert data.f.dims == ("x",) and data.v_x.dims == ("x",)
+    said = "time: mean (comment: along trajectories, label=final)"
+    assert data.f.attrs["cell_methods"] == said
+    assert set(data.f.attrs["ancillary_variables"].split()) == {
+        "f_error", "status", "f_space_error"}  # fmt: skip
+    assert data.time.item() == 0.5 and data.time.attrs["bounds"] == "time_bnds"
+    np.testing.assert_array_equal(data.time_bnds, [0.0, 1.0])
+    assert data.attrs["meanfluid_label"] == "final" and data.attrs["Conventions"] == "CF-1.11"
+    assert data.attrs["meanfluid_window"] == found.window and "flat" in found.window
     assert data.status.attrs["flag_meanings"].split()[0] == "ok"
-    assert {"f_time_error", "f_space_error", "v_space_error", "to_mean", "to_end"} <= set(data)
+    np.testing.assert_array_equal(data.f_error, found.time_error["f"])
+    np.testing.assert_array_equal(data.v_error, np.abs(found.time_error["v"][0]))
+    assert data.v_space_error == found.space_error["v"][0]
+    assert {"to_mean_x", "to_end_x"} <= set(data)
     data.to_netcdf(tmp_path / "mean.nc")
     with xarray.open_dataset(tmp_path / "mean.nc") as read:
         np.testing.assert_array_equal(read.f.values, found.values["f"])
-    plane = mean_on_grid(
-        GYRE, [height], Grid(WALLS, (17, 9)), 0.0, 0.5, steps=4, label=0.25
-    ).to_dataset()
-    assert plane.height.dims == ("x", "y") and plane.time.item() == 0.25
-    assert "to_end" not in plane
+    plane = mean_on_grid(GYRE, [height], Grid(WALLS, (17, 9)), 0.0, 0.5, steps=4, label=0.25)
+    on_plane = plane.to_dataset()
+    assert on_plane.height.dims == ("x", "y") and on_plane.attrs["meanfluid_label"] == 0.25
+    np.testing.assert_array_equal(on_plane.height, plane.values["height"])
+    np.testing.assert_array_equal(on_plane.to_mean_y, plane.to_mean[1])
+    assert "to_end_x" not in on_plane
 
 
 def mf_window():
