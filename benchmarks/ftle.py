@@ -6,7 +6,8 @@ differences between four auxiliary trajectories around every point, at a distanc
 differences between neighbours in the grid. Exponents are compared with those of Taylor
 integration of the variational equation by heyoka: on points at random, and on points at random
 among the twentieth with the largest exponents, the ridges. The grid's edge is left out, where
-NumbaCS has no value.
+NumbaCS has no value. The Lagrangian-averaged vorticity deviation of the same points follows: see
+`lavd.py`.
 
     python benchmarks/work_precision.py --install      once: NumbaCS needs an environment
     python benchmarks/ftle.py [--quick] [--threads N] [--repeats N]
@@ -18,6 +19,7 @@ from functools import partial
 from typing import NamedTuple
 
 import environments
+import lavd
 import numpy as np
 from analysis import time_to
 from common import alternated, gyre_grid, median, oracle_gradient, parsed_arguments, write_report
@@ -73,6 +75,12 @@ def main():
             if entry.tool not in missing
         }
         measured = alternated(runs, arguments.repeats)
+        window = START, END
+        deviations = alternated(
+            lavd.runners(peer, field, grid, window, arguments), arguments.repeats
+        )
+    exact_lavd = lavd.oracle_lavd(field, grid[checked[0]], START, END)
+    lavd_cases = lavd.cases(deviations, checked[0], exact_lavd)
     cases = [
         {"tool": tool, "method": method, "rtol": rtol, "seconds": median(entry)}
         | {"first_call": entry["first_call"]}
@@ -82,8 +90,12 @@ def main():
     write_report(
         "ftle", "What do exact gradients of the flow map cost, and differences?", arguments, began,
         window=[START, END], points=len(grid), missing=missing,
-        peer_versions={} if peer is None else peer.versions, cases=cases,
-        notes=notes(len(grid), len(checked[0]), missing, peer), tables=tables(cases),
+        peer_versions={} if peer is None else peer.versions, cases=cases, lavd_cases=lavd_cases,
+        notes=[
+            *notes(len(grid), len(checked[0]), missing, peer),
+            lavd.note(len(checked[0]), exact_lavd),
+        ],
+        tables=[*tables(cases), lavd.table(lavd_cases)],
     )  # fmt: skip
 
 

@@ -71,8 +71,8 @@ def read(folder):
 def readme(reports):
     """Return the whole page."""
     known = {
-        "kernels": kernels, "work_precision": work_precision, "schemes": schemes,
-        "scaling": scaling, "compile_time": compile_time,
+        "heyoka_profile": any_report, "kernels": kernels, "work_precision": work_precision,
+        "schemes": schemes, "scaling": scaling, "compile_time": compile_time,
     }  # fmt: skip
     parts = [INTRODUCTION, targets(reports)]
     parts += [section(reports[name], name, known[name]) for name in known if name in reports]
@@ -114,11 +114,11 @@ def provenance(report):
 
 BETWEEN = """What stands between. Towards *C++*, *Numba, scalar* and *NumbaCS* it is what our step
 costs beside the formula, by the profile in `stepper_profile.py` below; the C++ loops, compiled for
-one field and one scheme, keep stages in registers. *heyoka* changes its order with the tolerance,
-so that its time grows more slowly with accuracy than that of a scheme of order eight, as the rows
-of `work_precision.py` show; how its time divides was not profiled. *diffrax* comes close only with
-one step for all trajectories. The *first call ever* compiles the stepping, once for all fields and
-schemes, and keeps it on disk. Few *modes* do not outweigh the fixed costs of a step."""
+one field and one scheme, keep stages in registers. *heyoka* raises its order with the tolerance
+where a scheme of order eight takes more steps, so that its time grows more slowly with accuracy:
+`heyoka_profile.py` counts both. *diffrax* comes close only with one step for all trajectories. The
+*first call ever* compiles the stepping, once for all fields and schemes, and keeps it on disk. Few
+*modes* do not outweigh the fixed costs of a step."""
 
 
 def targets(reports):

@@ -7,10 +7,15 @@ import os
 import shutil
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.integrate import quad, solve_ivp
+from scipy.optimize import brentq
+
+import meanfluid as mf
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -52,7 +57,8 @@ def rows_with(key, value):
         pytest.param("kernels", 6, marks=pytest.mark.slow),
         pytest.param("work_precision", 16, marks=pytest.mark.slow),
         ("schemes", 40),
-        pytest.param("ftle", 3, marks=pytest.mark.slow),
+        pytest.param("ftle", 5, marks=pytest.mark.slow),
+        pytest.param("heyoka_profile", 6, marks=pytest.mark.slow),
         pytest.param("mean_equations", 12, marks=pytest.mark.slow),
         pytest.param("scaling", 9, marks=pytest.mark.slow),
         pytest.param("compile_time", 0, marks=pytest.mark.slow),
@@ -143,3 +149,79 @@ def test_the_cpp_takes_the_same_steps_as_numpy(monkeypatch, together):
         by_cpp = kernels.cpp_kernels.contestant(built, *options, 2, together=together)(position)
         by_numpy = kernels.array_loop(*options, 1)(position)
         np.testing.assert_allclose(by_cpp, by_numpy, rtol=1e-13, atol=1e-13, err_msg=case.title)
+
+
+def test_the_reference_of_lavd_is_what_scipy_integrates_between_the_zeros(monkeypatch):
+    """Trajectories by DOP853, zeros by bisection, mean vorticity by quadrature over the area."""
+    pytest.importorskip("heyoka")
+    lavd = module("lavd", monkeypatch)
+    places = np.array([[0.3, 0.4], [0.99, 0.3], [1.02, 0.7]])
+    found = lavd.reference_lavd(mf.fields.double_gyre(), places, 0.0, 8.0)
+    expected, zeros = zip(*(lavd_by_scipy(place, 8.0) for place in places), strict=True)
+    np.testing.assert_allclose(found, expected, rtol=1e-8)
+    assert sum(zeros) > 1
+
+
+def lavd_by_scipy(place, end):
+    """LAVD of the double gyre from time 0, and how often the deviation changes sign."""
+    nodes, weights = np.polynomial.legendre.leggauss(24)
+    x, y = np.meshgrid(1 + nodes, 0.5 + 0.5 * nodes, indexing="ij")
+    path = solve_ivp(
+        lambda t, at: gyre(t, *at)[0], (0, end), place, "DOP853", rtol=1e-13, atol=1e-13,
+        dense_output=True,
+    )  # fmt: skip
+
+    def deviation(t):
+        return gyre(t, *path.sol(t))[1] - 0.25 * weights @ gyre(t, x, y)[1] @ weights
+
+    times = np.linspace(0, end, 161)
+    signs = np.sign([deviation(t) for t in times])
+    zeros = [
+        brentq(deviation, times[k], times[k + 1], xtol=1e-13)
+        for k in np.flatnonzero(signs[1:] != signs[:-1])
+    ]
+    pieces = [quad(deviation, a, b, epsabs=1e-11)[0] for a, b in pairwise([0.0, *zeros, end])]
+    return np.abs(pieces).sum(), len(zeros)
+
+
+def gyre(t, x, y):
+    """Velocity, (2, ...), and vorticity of the double gyre, written out."""
+    lean = 0.25 * np.sin(0.2 * np.pi * t)
+    fold, slope = lean * x * x + (1 - 2 * lean) * x, 2 * lean * (x - 1) + 1
+    sine, cosine = np.sin(np.pi * fold), np.cos(np.pi * fold)
+    scale = 0.1 * np.pi * np.sin(np.pi * y)
+    velocity = np.array([-0.1 * np.pi * sine * np.cos(np.pi * y), scale * cosine * slope])
+    return velocity, scale * (2 * lean * cosine - np.pi * (slope**2 + 1) * sine)
+
+
+@pytest.mark.parametrize("times", [0, 16])
+def test_the_rust_splines_are_those_of_scipy_on_periodic_axes(monkeypatch, times):
+    """Also across the ends of the period; in time they have ends of their own, so not there."""
+    interpolation = module("interpolation", monkeypatch)
+    interpn = interpolation.rust_package()
+    if interpn is None:
+        pytest.skip("interpn with pydantic is not installed")
+    for degree in (1, 3) if not times else (1,):
+        case = interpolation.Case(2, 32, degree, times=times)
+        flow = interpolation.Waves(2)
+        field, points = flow.sampled(case), interpolation.placed(case, 512, "random")
+        expected = interpolation.map_coordinates_of(case, field, points)()
+        for name, (kind, width) in interpolation.RUST[degree].items():
+            found = interpolation.rust_of(getattr(interpn, kind), width, field, points)()
+            difference = np.abs(found - expected).max() / np.abs(expected).max()
+            assert (difference < 1e-10) == ("Hermite" not in name), (name, difference)
+
+
+def test_the_hermite_cubics_of_rust_converge_with_the_third_power(monkeypatch):
+    interpolation = module("interpolation", monkeypatch)
+    interpn = interpolation.rust_package()
+    if interpn is None:
+        pytest.skip("interpn with pydantic is not installed")
+    kind, width = interpolation.RUST[3]["interpn, cubic Hermite"]
+    errors = []
+    for nodes in (128, 256):
+        case, flow = interpolation.Case(2, nodes, 3), interpolation.Waves(2)
+        field, points = flow.sampled(case), interpolation.placed(case, 4096, "random")
+        found = interpolation.rust_of(getattr(interpn, kind), width, field, points)()
+        errors.append(np.sqrt(np.mean((found - flow.velocity(*points)) ** 2)))
+    assert math.log2(errors[0] / errors[1]) == pytest.approx(3.0, abs=0.1)

@@ -6,26 +6,16 @@ from functools import cache
 import heyoka
 import numpy as np
 from exchange import AMPLITUDE, FREQUENCY, PERTURBATION, serve, task
+from heyoka_gyre import system
 
 given, _ = task()
 WIDTH = heyoka.recommended_simd_size(float)
 
 
-def system():
-    x, y = heyoka.make_vars("x", "y")
-    lean = PERTURBATION * heyoka.sin(FREQUENCY * heyoka.time)
-    fold, slope = lean * x * x + (1 - 2 * lean) * x, 2 * lean * x + (1 - 2 * lean)
-    across, up = heyoka.pi * fold, heyoka.pi * y
-    scale = np.pi * AMPLITUDE
-    return [
-        (x, -scale * heyoka.sin(across) * heyoka.cos(up)),
-        (y, scale * heyoka.cos(across) * heyoka.sin(up) * slope),
-    ]
-
-
 @cache
 def integrators(rtol):
-    one = heyoka.taylor_adaptive_batch(system(), np.zeros((2, WIDTH)), tol=rtol)
+    gyre = system(AMPLITUDE, PERTURBATION, FREQUENCY)
+    one = heyoka.taylor_adaptive_batch(gyre, np.zeros((2, WIDTH)), tol=rtol)
     return [one, *(one.__copy__() for _ in range(given["threads"] - 1))]
 
 
