@@ -27,6 +27,8 @@ class AverageVelocity(nn.Module):
     an empty window whatever the weights; it needs v in every call. With ``tangent="free"`` the
     model is N itself.
 
+    Positions are points (n, d), or anything else of one row each, such as images.
+
     Parameters
     ----------
     velocity : VelocityField, callable v(x, t), or None
@@ -34,7 +36,8 @@ class AverageVelocity(nn.Module):
         trained, nor moved by ``.to``. None is allowed with ``tangent="free"``, when v is only
         known through samples.
     network : nn.Module
-        ``network(x, t, s)``, such as `MLP`.
+        ``network(x, t, s)``, such as `MLP`; ``network(x, t, s, condition)`` if it is called with
+        a condition.
     tangent : "exact" or "free"
         Whether the limit s = t is hard-wired.
     scale : float, time
@@ -94,16 +97,21 @@ class AverageVelocity(nn.Module):
         velocity: Velocity = source
         return velocity(x, spread(t, x))
 
-    def forward(self, x: Tensor, *, t: Times, s: Times) -> Tensor:
-        """Average velocity (n, outputs) of the particles at x (n, d) at time t, over [t, s]."""
+    def forward(self, x: Tensor, *, t: Times, s: Times, condition: Tensor | None = None) -> Tensor:
+        """Average velocity (n, outputs) of the particles at x (n, d) at time t, over [t, s].
+
+        A condition (n, ...), such as the numbers of classes, is handed to the network.
+        """
         self._check(x)
         t, s = spread(t, x), spread(s, x)
-        correction: Tensor = self.network(x, t, s)
+        given = () if condition is None else (condition,)
+        correction: Tensor = self.network(x, t, s, *given)
         if self.tangent == "free":
             return correction
-        v = self.velocity(x, t)
+        with torch.autocast(x.device.type, enabled=False):
+            v = self.velocity(x, t)
         _check_width(correction, v)
-        return v + ((s - t) / self.scale)[:, None] * correction
+        return v + beside((s - t) / self.scale, v) * correction
 
     def with_tangent(
         self,
@@ -167,7 +175,7 @@ class AverageVelocity(nn.Module):
     def displacement(self, x: Tensor, *, t: Times, s: Times) -> Tensor:
         """Displacement (n, d) between t and s of the particles at x at time t."""
         u: Tensor = self(x, t=t, s=s)
-        return (spread(s, x) - spread(t, x))[:, None] * u
+        return beside(spread(s, x) - spread(t, x), u) * u
 
     def flow(self, x: Tensor, *, t: Times, s: Times, jumps: int = 1) -> Tensor:
         """Positions (n, d) at time s of the particles at x at time t, in equal jumps."""
@@ -180,10 +188,10 @@ class AverageVelocity(nn.Module):
         return f"velocity={what}, tangent={self.tangent}, scale={self.scale}"
 
     def _check(self, x: Tensor) -> None:
-        if x.ndim != 2:
+        if x.ndim < 2:
             raise ValueError(
-                f"x must have shape (particles, dimension), got {tuple(x.shape)}; "
-                "for one particle pass [[x, y]]"
+                f"x must have shape (particles, dimension) or (images, ...), got "
+                f"{tuple(x.shape)}; for one particle pass [[x, y]]"
             )
         expected = next((p.dtype for p in self.network.parameters()), x.dtype)
         if x.dtype != expected:
@@ -199,9 +207,19 @@ def carry(model: Model, x: Tensor, *, t: Times, s: Times, jumps: int = 1) -> Ten
         raise ValueError(f"jumps must be at least 1, got {jumps}")
     t, s = spread(t, x), spread(s, x)
     for k in range(jumps):
-        here, there = torch.lerp(t, s, k / jumps), torch.lerp(t, s, (k + 1) / jumps)
-        x = x + (there - here)[:, None] * model(x, t=here, s=there)
+        x = jump(model, x, t=torch.lerp(t, s, k / jumps), s=torch.lerp(t, s, (k + 1) / jumps))
     return x
+
+
+def jump(model: Model, x: Tensor, *, t: Tensor, s: Tensor, **given: Tensor) -> Tensor:
+    """Positions at times s (n,) of the particles at x at times t (n,), in one jump of a model."""
+    u: Tensor = model(x, t=t, s=s, **given)
+    return x + beside(s - t, x) * u
+
+
+def beside(time: Tensor, x: Tensor) -> Tensor:
+    """Return times (n,) in the shape (n, 1, ...) that multiplies x (n, ...)."""
+    return time.reshape(-1, *[1] * (x.ndim - 1))
 
 
 def spread(time: Times, x: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ import torch
 from meanfluid.errors import CheckpointError
 from meanfluid.files import replacing
 
-FORMAT = "meanfluid training checkpoint, version 2"
+FORMAT = "meanfluid training checkpoint, version 3"
 ADVICE = "delete it, name another file, or start over with resume=False"
 SHOWN = 80  # characters of a setting in a message
 

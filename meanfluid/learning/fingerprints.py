@@ -101,7 +101,8 @@ def _describe_code_or_object(thing: Any, outer: tuple[int, ...]) -> str:
         options: dict[Any, Any] = {**dict(enumerate(thing.args)), **thing.keywords}
         return f"{_describe(thing.func, outer)}({_pairs(options, outer)})"
     if isinstance(thing, FunctionType):
-        return _describe_function(thing, outer)
+        compiled_from = getattr(thing, "_torchdynamo_orig_callable", None)
+        return _describe_function(compiled_from or thing, outer)
     if isinstance(thing, MethodType):
         return f"{_describe(thing.__func__, outer)} of {_describe(thing.__self__, outer)}"
     if isinstance(thing, BuiltinFunctionType):

@@ -9,7 +9,8 @@ import torch
 from torch import Generator, Tensor
 
 from meanfluid.fields.velocity_field import Array, VelocityField
-from meanfluid.learning.sampling import Anchors, Batch, PositionSampler, TimeSampler
+from meanfluid.learning.anchors import Anchors, Batch, PositionSampler
+from meanfluid.learning.times import TimeSampler
 
 ExactAverage = Callable[..., Any]  # average_velocity(field, position, start, end, *, label=...)
 
@@ -69,7 +70,7 @@ def exact_pool(
     ----------
     field : VelocityField
     positions, times : callable
-        Samplers of anchors and windows; see `sampling`.
+        Such as `Box` and `UniformTriangle`.
     n : int
         Number of examples.
     generator : torch.Generator

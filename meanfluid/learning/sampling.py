@@ -1,262 +1,163 @@
-"""Where and when: samplers of anchors for training, and the sampler of N jumps.
+r"""Carrying noise to data, and data back to noise, with a learned velocity or its average.
 
-A sampler is a frozen value called with a number and a generator, ``sampler(n, generator)``. It
-draws in float64 on the device of the generator; `Anchors` joins a position and a time sampler
-to the batches that losses take, in the dtype of the model.
+Data are at time 0 and noise at time 1, in MeanFlow's clock. A model u(z, t, s) of the average
+velocity jumps, :math:`z_s = z_t + (s - t) \, u(z_t, t, s)`; its value on the empty window is the
+velocity itself, which "euler" and "heun" integrate, as flow matching does.
 """
 
+import itertools
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, ClassVar, Literal
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
-from meanfluid.fields.velocity_field import VelocityField
-from meanfluid.learning.average_velocity import Model, carry
+from meanfluid.learning.average_velocity import Model, beside, jump, spread
 
-Direction = Literal["backward", "forward", "both"]
-TimeSampler = Callable[[int, Generator], tuple[Tensor, Tensor]]
-PositionSampler = Callable[[int, Generator], Tensor]
-Batch = dict[str, Tensor]
-DIGITS = 30  # binary digits of torch's Sobol points
+Scheme = Literal["jumps", "euler", "heun"]
 
 
-@dataclass(frozen=True)
-class UniformTriangle:
-    """Anchor t and free end s, the pair uniform on the triangle between `start` and `end`.
+class Path(NamedTuple):
+    """Where samples went.
 
-    Every window inside the interval is equally likely, so a small mean residual means a small
-    mean error (the identity is integrated over all anchors between t and s).
-
-    Parameters
+    Attributes
     ----------
-    start, end : float, time
-    direction : "backward", "forward" or "both"
-        Windows with s < t (final label), s > t (initial label), or either.
-    diagonal : float
-        Fraction of pairs with s = t.
+    times : (k + 1,)
+    positions : (k + 1, n, ...)
     """
 
-    start: float = 0.0
-    end: float = 1.0
-    direction: Direction = "backward"
-    diagonal: float = 0.0
-    columns: ClassVar[int] = 3
-
-    def __post_init__(self) -> None:
-        _check_times(self.start, self.end, self.direction, self.diagonal)
-
-    def __call__(self, n: int, generator: Generator) -> tuple[Tensor, Tensor]:
-        """Draw n anchors t and free ends s."""
-        return self.place(uniform(n, self.columns, generator))
-
-    def place(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
-        """Anchors and free ends from numbers (n, columns) uniform between 0 and 1."""
-        one, other, side = numbers.unbind(1)
-        early, late = torch.minimum(one, other), torch.maximum(one, other)
-        t, s = {"backward": (late, early), "forward": (early, late), "both": (one, other)}[
-            self.direction
-        ]
-        length = self.end - self.start
-        t, s = self.start + length * t, self.start + length * s
-        return t, torch.where(side < self.diagonal, t, s)
-
-
-@dataclass(frozen=True)
-class UniformWindow:
-    """Windows up to a longest duration: s uniform, and for each s all durations that fit.
-
-    The identity carries what it knows along a trajectory at fixed s, from the empty window on:
-    anchors t must be sampled all the way from s. Drawing t first and then s would not do that.
-
-    Parameters
-    ----------
-    start, end : float, time
-        Every window lies between them; with ``overhang=True`` only the free ends do.
-    longest : float, time
-        Durations are uniform on [0, longest], or on the room between s and the far end.
-    direction, diagonal
-        As for `UniformTriangle`.
-    overhang : bool
-        Let anchors lie up to `longest` outside [start, end]; the velocity must hold there.
-    """
-
-    start: float
-    end: float
-    longest: float
-    direction: Direction = "backward"
-    diagonal: float = 0.0
-    overhang: bool = False
-    columns: ClassVar[int] = 4
-
-    def __post_init__(self) -> None:
-        _check_times(self.start, self.end, self.direction, self.diagonal)
-        if not self.longest > 0 or (self.longest > self.end - self.start and not self.overhang):
-            raise ValueError(
-                f"longest must be positive and fit between start and end, "
-                f"{self.end - self.start}, got {self.longest}"
-            )
-
-    def __call__(self, n: int, generator: Generator) -> tuple[Tensor, Tensor]:
-        """Draw n anchors t and free ends s."""
-        return self.place(uniform(n, self.columns, generator))
-
-    def place(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
-        """Anchors and free ends from numbers (n, columns) uniform between 0 and 1."""
-        place, share, side, empty = numbers.unbind(1)
-        s = torch.lerp(place.new_tensor(self.start), place.new_tensor(self.end), place)
-        forward = side < {"backward": 0.0, "forward": 1.0, "both": 0.5}[self.direction]
-        room = torch.full_like(s, self.longest)
-        if not self.overhang:
-            room = torch.where(forward, s - self.start, self.end - s).clamp_max(self.longest)
-        t = s + torch.where(forward, -share, share) * room
-        return torch.where(empty < self.diagonal, s, t), s
-
-
-@dataclass(frozen=True)
-class Box:
-    """Positions uniform in a box with corners `lower` and `upper`, one number per coordinate."""
-
-    lower: tuple[float, ...]
-    upper: tuple[float, ...]
-
-    def __post_init__(self) -> None:
-        if len(self.lower) != len(self.upper) or not all(
-            a < b for a, b in zip(self.lower, self.upper, strict=True)
-        ):
-            raise ValueError(f"a box needs lower < upper, got {self.lower} and {self.upper}")
-
-    @classmethod
-    def of(cls, field: VelocityField) -> "Box":
-        """Box that the domain of a field spans."""
-        if field.domain is None:
-            raise ValueError(f"{field.name} has no domain; give the corners, Box(lower, upper)")
-        return cls(tuple(a.lower for a in field.domain), tuple(a.upper for a in field.domain))
-
-    @property
-    def columns(self) -> int:
-        """Numbers needed for one position."""
-        return len(self.lower)
-
-    def __call__(self, n: int, generator: Generator) -> Tensor:
-        """Draw n positions (n, d)."""
-        return self.place(uniform(n, self.columns, generator))
-
-    def place(self, numbers: Tensor) -> Tensor:
-        """Positions from numbers (n, columns) uniform between 0 and 1."""
-        return torch.lerp(numbers.new_tensor(self.lower), numbers.new_tensor(self.upper), numbers)
-
-
-@dataclass(frozen=True)
-class Disc:
-    """Positions uniform in a disc of the plane."""
-
-    centre: tuple[float, float] = (0.0, 0.0)
-    radius: float = 1.0
-    columns: ClassVar[int] = 2
-
-    def __post_init__(self) -> None:
-        if not self.radius > 0:
-            raise ValueError(f"radius must be positive, got {self.radius}")
-
-    def __call__(self, n: int, generator: Generator) -> Tensor:
-        """Draw n positions (n, 2)."""
-        return self.place(uniform(n, self.columns, generator))
-
-    def place(self, numbers: Tensor) -> Tensor:
-        """Positions from numbers (n, columns) uniform between 0 and 1."""
-        area, turn = numbers.unbind(1)
-        radius, angle = self.radius * area.sqrt(), 2 * math.pi * turn
-        x, y = self.centre
-        return torch.stack([x + radius * angle.cos(), y + radius * angle.sin()], dim=1)
-
-
-@dataclass(frozen=True)
-class Anchors:
-    """Batches of anchors and free ends, as losses take them: ``{"x": ..., "t": ..., "s": ...}``.
-
-    Parameters
-    ----------
-    positions : callable
-        Such as `Box` or `Disc`.
-    times : callable
-        Such as `UniformTriangle` or `UniformWindow`.
-    dtype : torch.dtype
-        That of the model.
-    even : bool
-        Fill each batch evenly, by randomised Sobol points, which lowers the noise of its
-        mean. Samplers without a method ``place`` and a number ``columns`` draw independently.
-    """
-
-    positions: PositionSampler
-    times: TimeSampler
-    dtype: torch.dtype = torch.float32
-    even: bool = True
-
-    def __call__(self, n: int, generator: Generator) -> Batch:
-        """Draw a batch of n."""
-        positions: Any = self.positions
-        times: Any = self.times
-        if self.even and all(hasattr(p, "place") for p in (positions, times)):
-            split = positions.columns
-            numbers = even(n, split + times.columns, generator)
-            x, (t, s) = positions.place(numbers[:, :split]), times.place(numbers[:, split:])
-        else:
-            x, (t, s) = positions(n, generator), times(n, generator)
-        return {"x": x.to(self.dtype), "t": t.to(self.dtype), "s": s.to(self.dtype)}
+    times: Tensor
+    positions: Tensor
 
 
 def sample(
-    model: Model, noise: Tensor, steps: int = 1, *, start: float = 1.0, end: float = 0.0
+    model: Model,
+    noise: Tensor,
+    steps: int = 1,
+    *,
+    start: float = 1.0,
+    end: float = 0.0,
+    times: Sequence[float] | Tensor | None = None,
+    scheme: Scheme = "jumps",
+    condition: Tensor | None = None,
 ) -> Tensor:
-    """Carry noise to samples in a few jumps of the average velocity, z <- z + (s - t) u(z, t, s).
+    """Carry noise to samples in a few steps, z <- z + (s - t) u(z, t, s).
 
     Parameters
     ----------
     model : AverageVelocity
-    noise : (n, d)
-        Positions at time `start`. In MeanFlow's clock noise is at time 1 and data at time 0.
+    noise : (n, ...)
+        Positions at time `start`.
     steps : int
-        Equal jumps; for an exact u their number makes no difference.
+        Equal steps; for an exact u the number of jumps makes no difference.
+    start, end : float
+        From noise, 1, to data, 0. The other way round it finds the noise that belongs to data,
+        if the model knows windows of both signs.
+    times : (k + 1,), optional
+        Where the steps begin and end, instead of `steps`, `start` and `end`; jumps of any length
+        and of either sign.
+    scheme : "jumps", "euler" or "heun"
+        Jumps of the average velocity; or steps of first or second order with the model's
+        velocity u(z, t, t), for models of the velocity alone.
+    condition : (n, ...), optional
+        Handed to the model, such as the numbers of classes.
+
+    Returns
+    -------
+    (n, ...)
+        Positions at the last time.
+
+    Raises
+    ------
+    ValueError
+        If the scheme is unknown, a time is not finite, there is no step, or `times` are given
+        beside `steps`, `start` or `end`.
 
     References
     ----------
     Geng, Deng, Bai, Kolter and He (2025), arXiv:2505.13447, Algorithm 2.
     """
-    with torch.no_grad():
-        return carry(model, noise, t=start, s=end, jumps=steps)
+    return sample_path(
+        model,
+        noise,
+        steps,
+        start=start,
+        end=end,
+        times=times,
+        scheme=scheme,
+        condition=condition,
+        keep=False,
+    ).positions[-1]
 
 
-def uniform(n: int, columns: int, generator: Generator) -> Tensor:
-    """Independent numbers (n, columns), uniform between 0 and 1."""
-    return torch.rand(n, columns, generator=generator, device=generator.device, dtype=torch.float64)
+def sample_path(
+    model: Model,
+    noise: Tensor,
+    steps: int = 1,
+    *,
+    start: float = 1.0,
+    end: float = 0.0,
+    times: Sequence[float] | Tensor | None = None,
+    scheme: Scheme = "jumps",
+    condition: Tensor | None = None,
+    keep: bool = True,
+) -> Path:
+    """As `sample`, with the way there.
 
-
-def even(n: int, columns: int, generator: Generator) -> Tensor:
-    """Numbers (n, columns), each uniform between 0 and 1, that together fill the cube evenly.
-
-    Sobol points with their binary digits flipped at random, the same way for all of a batch.
+    Parameters
+    ----------
+    keep : bool
+        Keep the positions at all times, or only the last.
     """
-    device = generator.device
-    flips = torch.randint(2**DIGITS, (1, columns), generator=generator, device=device)
-    cells: Tensor = _sobol(n, columns).to(device) ^ flips
-    return (cells + uniform(n, columns, generator)) / float(2**DIGITS)
+    if scheme not in STEPS:
+        raise ValueError(f"scheme must be one of {', '.join(STEPS)}, got {scheme!r}")
+    instants = _instants(steps, start, end, times, noise)
+    given = {} if condition is None else {"condition": condition}
+    z, kept = noise, [noise]
+    with torch.no_grad():
+        for t, s in itertools.pairwise(instants):
+            z = STEPS[scheme](model, z, t=spread(t, z), s=spread(s, z), **given)
+            kept = [*kept, z] if keep else [z]
+    return Path(instants if keep else instants[-1:], torch.stack(kept))
 
 
-@lru_cache(maxsize=8)
-def _sobol(n: int, columns: int) -> Tensor:
-    engine = torch.quasirandom.SobolEngine(columns)  # type: ignore[no-untyped-call]
-    points: Tensor = engine.draw(n, dtype=torch.float64)
-    return (points * float(2**DIGITS)).long()
+def _euler(model: Model, x: Tensor, *, t: Tensor, s: Tensor, **given: Tensor) -> Tensor:
+    v: Tensor = model(x, t=t, s=t, **given)
+    return x + beside(s - t, x) * v
 
 
-def _check_times(start: float, end: float, direction: str, diagonal: float) -> None:
-    if not start < end:
-        raise ValueError(f"times must have start < end, got {start} and {end}")
-    if direction not in ("backward", "forward", "both"):
-        raise ValueError(f'direction must be "backward", "forward" or "both", got {direction!r}')
-    if not 0 <= diagonal <= 1:
-        raise ValueError(f"diagonal must be a fraction between 0 and 1, got {diagonal}")
+def _heun(model: Model, x: Tensor, *, t: Tensor, s: Tensor, **given: Tensor) -> Tensor:
+    first: Tensor = model(x, t=t, s=t, **given)
+    step = beside(s - t, x)
+    second: Tensor = model(x + step * first, t=s, s=s, **given)
+    return x + step * (first + second) / 2
+
+
+STEPS: dict[str, Callable[..., Tensor]] = {"jumps": jump, "euler": _euler, "heun": _heun}
+
+
+def _instants(
+    steps: int,
+    start: float,
+    end: float,
+    times: Sequence[float] | Tensor | None,
+    noise: Tensor,
+) -> Tensor:
+    if times is None:
+        if not (math.isfinite(start) and math.isfinite(end)):
+            raise ValueError(f"start and end must be finite times, got {start} and {end}")
+        if not isinstance(steps, int) or steps < 1:
+            raise ValueError(f"steps must be a whole number of at least 1, got {steps!r}")
+        return torch.linspace(start, end, steps + 1, dtype=noise.dtype, device=noise.device)
+    if (steps, start, end) != (1, 1.0, 0.0):
+        raise ValueError(
+            "times say where all steps begin and end; leave out steps, start and end, got "
+            f"{steps}, {start} and {end}"
+        )
+    instants = torch.as_tensor(times, dtype=noise.dtype, device=noise.device)
+    if instants.ndim != 1 or len(instants) < 2 or not bool(instants.isfinite().all()):
+        raise ValueError(
+            f"times must be at least two finite numbers, where steps begin and end, got {times!r}"
+        )
+    return instants

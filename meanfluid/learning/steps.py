@@ -1,22 +1,28 @@
 """One step of training, the learning rate over the steps, and how many steps fit into a time."""
 
+import contextlib
 import copy
+import functools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from torch import Generator, Tensor, nn
 
 from meanfluid.errors import TrainingError
+from meanfluid.learning.anchors import Batch
 from meanfluid.learning.losses import LossValue
-from meanfluid.learning.sampling import Batch
+from meanfluid.learning.ranks import Ranks, bare, parallel
+from meanfluid.learning.schedules import current
 from meanfluid.learning.soap import SOAP
 
 Sampler = Callable[[int, Generator], Batch]
 Loss = Callable[..., LossValue]
 Schedule = Callable[[int, int], float]
+Precision = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,140 @@ class Cosine:
         return rise * (self.floor + (1 - self.floor) * fall)
 
 
+@dataclass(frozen=True)
+class Manner:
+    """How a step is taken; see `fit` for the meaning of each."""
+
+    clip: float | None = None
+    accumulate: int = 1
+    precision: Precision = "float32"
+    compile: bool = False
+
+    def check(self, model: nn.Module, batch: int) -> None:
+        """Refuse what makes no sense, or does not go with a model or the size of a batch."""
+        if not isinstance(self.accumulate, int) or self.accumulate < 1:
+            raise ValueError(
+                f"accumulate must be a whole number of at least 1, got {self.accumulate!r}"
+            )
+        if batch % self.accumulate:
+            raise ValueError(
+                f"a batch of {batch} rows does not divide into accumulate={self.accumulate} equal "
+                "parts; choose a multiple"
+            )
+        if self.clip is not None and not self.clip > 0:
+            raise ValueError(f"clip must be a positive norm, got {self.clip}")
+        if self.precision not in ("float32", "bfloat16"):
+            raise ValueError(f'precision must be "float32" or "bfloat16", got {self.precision!r}')
+        kinds = {p.dtype for p in model.parameters() if p.is_floating_point()}
+        if self.precision == "bfloat16" and kinds != {torch.float32}:
+            raise ValueError(
+                f'precision="bfloat16" needs weights in float32, got {sorted(map(str, kinds))}; '
+                "leave it out, or convert the model with model.float()"
+            )
+
+
+class Stepper:
+    """Takes steps with a model, a loss and an optimiser; all processes of a group take each.
+
+    Raises
+    ------
+    ValueError
+        If the optimiser given lacks parameters of the loss.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: Loss,
+        optimiser: torch.optim.Optimizer | None,
+        manner: Manner,
+        ranks: Ranks,
+    ) -> None:
+        self.model, self.loss, self.manner, self.ranks = model, loss, manner, ranks
+        self.extra = _trainable(module_of(loss))
+        self.optimiser = SOAP([*_trainable(model), *self.extra]) if optimiser is None else optimiser
+        self.held = [p for group in self.optimiser.param_groups for p in group["params"]]
+        self.cleared = [*{id(p): p for p in (*model.parameters(), *self.held)}.values()]
+        self._require_held(loss)
+        # For the shapes met: batches are of one size, and code for any size takes long to make.
+        self.evaluate = torch.compile(_evaluate, dynamic=False) if manner.compile else _evaluate
+
+    def step(
+        self, batch: Batch, *, progress: float, number: int, teacher: nn.Module | None = None
+    ) -> Tensor:
+        """Take a step; return loss, residual and gradient norm, means over processes, (3,).
+
+        Parameters
+        ----------
+        progress : float
+            Share of the run that is done, for a loss that is scheduled.
+        number : int
+            Of this step, for messages.
+        """
+        loss = current(self.loss, progress)
+        if loss is not self.loss:
+            self._require_held(loss)
+        _require_same_device(self.model, batch)
+        for p in self.cleared:
+            p.grad = None
+        found = self._gradient(loss, batch, {} if teacher is None else {"teacher": teacher})
+        limit = math.inf if self.manner.clip is None else self.manner.clip
+        norm = nn.utils.clip_grad_norm_([p for p in self.held if p.grad is not None], limit)
+        values = self.ranks.mean(torch.stack([*found, norm.detach()]))
+        if values.is_cpu:  # on a GPU, asking would wait for it every step
+            require_finite(values, f"at step {number}")
+        self.optimiser.step()
+        return values
+
+    def _gradient(self, loss: Loss, batch: Batch, given: dict[str, Any]) -> tuple[Tensor, Tensor]:
+        """Put the gradient of the mean loss into the parameters; return loss and residual."""
+        count = self.manner.accumulate
+        losses, residuals = [], []
+        for k, part in enumerate(_parts(batch, count)):
+            with self._unsynchronised(k < count - 1):
+                with self._autocast(part):
+                    value = self.evaluate(loss, self.model, part | given)
+                if not isinstance(value, LossValue):
+                    raise ValueError(f"loss must return a LossValue, got {type(value).__name__}")
+                (value.loss / count).backward()  # type: ignore[no-untyped-call]
+            losses.append(value.loss.detach())
+            residuals.append(value.residual.detach())
+        for p in self.extra:  # the model's are averaged by DistributedDataParallel
+            if p.grad is not None:
+                p.grad.copy_(self.ranks.mean(p.grad))
+        if count == 1:
+            return losses[0], residuals[0]
+        return torch.stack(losses).mean(), torch.stack(residuals).square().mean().sqrt()
+
+    def _unsynchronised(self, wanted: bool) -> contextlib.AbstractContextManager[None]:
+        """Keep the processes from averaging gradients that are not complete yet."""
+        wrapper = parallel(self.model)
+        if wrapper is None or not wanted:
+            return contextlib.nullcontext()
+        return wrapper.no_sync()
+
+    def _autocast(self, batch: Batch) -> contextlib.AbstractContextManager[Any]:
+        if self.manner.precision == "float32":
+            return contextlib.nullcontext()
+        # Without the cache: it would hand weights cast without gradients to a pass that needs them.
+        device = next(iter(batch.values())).device.type
+        return torch.autocast(device, torch.bfloat16, cache_enabled=False)
+
+    def _require_held(self, loss: Loss) -> None:
+        """Refuse parameters of a loss that would silently stay as they are."""
+        module = module_of(loss)
+        if module is None:
+            return
+        held = {id(p) for p in self.held}
+        missing = [n for n, p in module.named_parameters() if p.requires_grad and id(p) not in held]
+        if missing:
+            raise ValueError(
+                f"the loss has parameters that the optimiser does not hold: {', '.join(missing)}; "
+                "make it with [*model.parameters(), *loss.parameters()], register them in the loss "
+                "given to fit, or freeze them with loss.requires_grad_(False)"
+            )
+
+
 def steps_within(
     seconds: float,
     model: nn.Module,
@@ -47,12 +187,18 @@ def steps_within(
     batch: int = 512,
     optimiser: torch.optim.Optimizer | None = None,
     clip: float | None = None,
+    accumulate: int = 1,
+    precision: Precision = "float32",
+    compile: bool = False,
+    teacher: float | None = None,
     trial: int = 40,
 ) -> int:
     """Return how many steps fit into so many seconds, timed on copies.
 
-    The answer depends on the machine and its load; the run made with it does not. Model,
-    optimiser and generator are left as they were.
+    The answer depends on the machine and its load; the run made with it does not. Model, loss,
+    optimiser and generator are left as they were. Scheduled losses and samplers run through their
+    schedule. With a distributed model the answer is that of the first process, without the
+    exchange of gradients.
 
     Parameters
     ----------
@@ -61,48 +207,54 @@ def steps_within(
     """
     if not seconds > 0:
         raise ValueError(f"seconds must be positive, got {seconds}")
-    model, optimiser = copy.deepcopy((model, optimiser))  # together: one set of parameters
-    if optimiser is None:
-        optimiser = SOAP([p for p in model.parameters() if p.requires_grad])
+    manner = Manner(clip, accumulate, precision, compile)
+    manner.check(model, batch)
+    ranks = Ranks(model)
+    learnt = None if module_of(loss) is None else loss
+    model, optimiser, learnt = copy.deepcopy((bare(model), optimiser, learnt))  # one set of weights
+    stepper = Stepper(model, loss if learnt is None else learnt, optimiser, manner, Ranks())
+    copied = None if teacher is None else copy.deepcopy(model).requires_grad_(False)
     rehearsal = Generator(generator.device)
     rehearsal.set_state(generator.get_state())
 
     def run(count: int) -> float:
         began = time.perf_counter()
         values = torch.zeros(())
-        for step in range(1, count + 1):
-            values = advance(model, loss, sampler(batch, rehearsal), optimiser, clip, step=step)
+        for k in range(count):
+            drawn = current(sampler, k / count)(batch, rehearsal)
+            values = stepper.step(drawn, progress=k / count, number=k + 1, teacher=copied)
         float(values.sum())  # waits for the device
         return (time.perf_counter() - began) / count
 
-    run(max(1, trial // 2))
-    return max(1, int(seconds / run(max(1, trial))))
+    def count() -> int:
+        with exact_outputs(manner, model, copied):
+            run(max(1, trial // 2))
+            return max(1, int(seconds / run(max(1, trial))))
+
+    return ranks.from_first(count)
 
 
-def advance(
-    model: nn.Module,
-    loss: Loss,
-    batch: Batch,
-    optimiser: torch.optim.Optimizer,
-    clip: float | None = None,
-    *,
-    step: int,
-) -> Tensor:
-    """Take one optimiser step; return loss, residual and gradient norm as a tensor (3,)."""
-    _require_same_device(model, batch)
-    optimiser.zero_grad(set_to_none=True)
-    value = loss(model, **batch)
-    if not isinstance(value, LossValue):
-        raise ValueError(f"loss must return a LossValue, got {type(value).__name__}")
-    value.loss.backward()  # type: ignore[no-untyped-call]
-    parameters = [p for p in model.parameters() if p.grad is not None]
-    limit = math.inf if clip is None else clip
-    norm = torch.nn.utils.clip_grad_norm_(parameters, limit)
-    values = torch.stack([value.loss.detach(), value.residual.detach(), norm.detach()])
-    if values.is_cpu:  # on a GPU, asking would wait for it every step
-        require_finite(values, f"at step {step}")
-    optimiser.step()
-    return values
+@contextlib.contextmanager
+def exact_outputs(manner: Manner, *models: nn.Module | None) -> Iterator[None]:
+    """Let models return float32 whatever the precision inside, so that losses are summed in it."""
+    handles = [
+        bare(model).register_forward_hook(_to_float32)
+        for model in models
+        if model is not None and manner.precision != "float32"
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def module_of(loss: Loss) -> nn.Module | None:
+    """Return the module that a loss is, options aside, or None."""
+    inner: Any = loss
+    while isinstance(inner, functools.partial):
+        inner = inner.func
+    return inner if isinstance(inner, nn.Module) else None
 
 
 def require_finite(values: Tensor, when: str) -> None:
@@ -114,6 +266,29 @@ def require_finite(values: Tensor, when: str) -> None:
             f"norm {norm}; lower the learning rate, clip the gradient (clip=1.0), or check that "
             "the velocity is finite wherever positions and times are sampled"
         )
+
+
+def _evaluate(loss: Loss, model: nn.Module, options: dict[str, Any]) -> LossValue:
+    return loss(model, **options)
+
+
+def _parts(batch: Batch, count: int) -> Sequence[Batch]:
+    """Divide the rows of a batch into consecutive parts; what has no rows goes to each."""
+    if count == 1:
+        return [batch]
+    divided = {
+        name: [values] * count if values.ndim == 0 else values.tensor_split(count)
+        for name, values in batch.items()
+    }
+    return [{name: chunks[k] for name, chunks in divided.items()} for k in range(count)]
+
+
+def _trainable(module: nn.Module | None) -> list[Tensor]:
+    return [] if module is None else [p for p in module.parameters() if p.requires_grad]
+
+
+def _to_float32(module: nn.Module, inputs: Any, output: Any) -> Any:
+    return output.float() if isinstance(output, Tensor) else output
 
 
 def _require_same_device(model: nn.Module, batch: Batch) -> None:

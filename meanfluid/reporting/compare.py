@@ -119,7 +119,7 @@ def compare(
     """
     import xarray
 
-    from meanfluid.learning.sampling import Box, UniformWindow
+    from meanfluid.learning.anchors import Box, UniformWindow
 
     jumps = _checked(jumps, bins=bins, samples=samples, paths=paths, nodes=nodes)
     longest = end - start if longest is None else longest

@@ -53,14 +53,14 @@ class GaussianPath:
 
 
 class Wrapped(nn.Module):
-    """A function (x, t, s) as a network."""
+    """A function (x, t, s), or (x, t, s, condition), as a network."""
 
     def __init__(self, function) -> None:
         super().__init__()
         self.function = function
 
-    def forward(self, x: Tensor, t: Tensor, s: Tensor) -> Tensor:
-        return self.function(x, t, s)
+    def forward(self, *inputs: Tensor) -> Tensor:
+        return self.function(*inputs)
 
 
 PLANE = GaussianPath([1.0, -0.5], [[1.0, 0.6], [0.6, 0.5]])
@@ -73,3 +73,14 @@ def anchors(n: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     x = torch.randn(n, 2, generator=generator, dtype=torch.float64)
     t, s = 0.05 + 0.9 * torch.rand(2, n, generator=generator, dtype=torch.float64)
     return x, t, s
+
+
+class GrowingImages(nn.Module):
+    """u of x' = (1 + k) x cos t, k the number of the class: x expm1(q) / (s - t)."""
+
+    def forward(self, x: Tensor, t: Tensor, s: Tensor, condition: Tensor) -> Tensor:
+        rate = 1 + condition.to(x.dtype)
+        empty = s == t
+        h = torch.where(empty, 1, s - t)
+        growth = torch.expm1(rate * (torch.sin(s) - torch.sin(t))) / h
+        return x * torch.where(empty, rate * torch.cos(t), growth)[:, None, None, None]

@@ -133,6 +133,11 @@ def test_training_and_using_a_model_do_not_make_it_another():
     assert describe(model) == before
 
 
+def test_compiling_a_function_or_a_module_does_not_make_it_another():
+    for thing in (scaled(2.0), network()):
+        assert describe(torch.compile(thing, backend="eager")) == describe(thing)
+
+
 def test_things_that_contain_themselves_are_described():
     def velocity(x, t):
         return velocity

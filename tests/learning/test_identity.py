@@ -119,3 +119,27 @@ def test_free_end_identity_holds_where_the_particle_arrives():
 def test_a_tangent_that_does_not_match_the_positions_is_refused(advection, message):
     with pytest.raises(ValueError, match=message):
         material_derivative(EXACT, X, t=T, s=S, advection=advection)
+
+
+@pytest.mark.parametrize("difference", [None, 0.01])
+@pytest.mark.parametrize("differentiable", [True, False])
+def test_the_derivative_keeps_its_precision_where_the_rest_is_in_low(difference, differentiable):
+    generator = torch.Generator().manual_seed(0)
+    layer = torch.nn.Linear(4, 2)
+    with torch.no_grad():
+        layer.weight.normal_(generator=generator)
+    model = AverageVelocity(
+        None,
+        Wrapped(lambda x, t, s: torch.tanh(layer(torch.cat([x, t[:, None], s[:, None]], 1)))),
+        tangent="free",
+    )
+    x, t, s, v = (a.float() for a in (X, T, S, V))
+    options = {"differentiable": differentiable, "difference": difference}
+    _, exact = material_derivative(model, x, t=t, s=s, advection=v, **options)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert model(x, t=t, s=s).dtype == torch.bfloat16
+        _, derivative = material_derivative(model, x, t=t, s=s, advection=v, **options)
+        _, slope = free_end_derivative(model, x, t=t, s=s)
+    assert derivative.dtype == slope.dtype == torch.float32
+    assert torch.equal(derivative, exact)
+    assert torch.equal(slope, free_end_derivative(model, x, t=t, s=s)[1])

@@ -1,13 +1,10 @@
-"""Features, initial weights and the doctor of forward mode."""
-
-import re
+"""Features and initial weights."""
 
 import pytest
 import torch
-from torch import nn
 
 from meanfluid.fields import double_gyre, rotation
-from meanfluid.learning import MLP, Features, check_jvp
+from meanfluid.learning import MLP, Features
 from tests.learning.closed_forms import anchors
 
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated")
@@ -67,45 +64,6 @@ def test_initial_weights_come_from_the_generator_alone():
     )
     assert torch.equal(one, same) and not torch.equal(one, other)
     assert torch.equal(state, torch.random.get_rng_state())
-
-
-class Around(nn.Module):
-    """A layer between two linear ones."""
-
-    def __init__(self, layer):
-        super().__init__()
-        self.before, self.layer, self.after = nn.Linear(4, 6), layer, nn.Linear(6, 2)
-
-    def forward(self, x, t, s):
-        return self.after(self.layer(self.before(torch.cat([x, t[:, None], s[:, None]], 1))))
-
-
-class Wrong(nn.Module):
-    """Forward mode of this layer returns half of the derivative."""
-
-    def forward(self, x):
-        return (x + x.detach()) / 2
-
-
-@pytest.mark.parametrize("layer", [nn.SiLU(), nn.LayerNorm(6), nn.BatchNorm1d(6).eval()])
-def test_the_doctor_passes_layers_that_forward_mode_handles(layer):
-    check = check_jvp(Around(layer), dimension=2, generator=seeded())
-    assert check.safe and check.error < 1e-7, check
-
-
-@pytest.mark.parametrize(
-    "layer, sentence",
-    [
-        (nn.BatchNorm1d(6), r"layer layer \(BatchNorm1d\): forward mode is refused"),
-        (Wrong(), r"layer layer \(Wrong\): forward mode differs .* by 5"),
-        (nn.Dropout(0.5), r"random in its present mode \(Dropout\)"),
-    ],
-)
-def test_the_doctor_names_the_layer_that_is_unsafe(layer, sentence):
-    check = check_jvp(Around(layer), dimension=2, generator=seeded())
-    assert not check.safe
-    assert len(check.findings) == 1
-    assert re.search(sentence, check.findings[0])
 
 
 @pytest.mark.parametrize(

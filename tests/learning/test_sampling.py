@@ -1,20 +1,13 @@
-"""Distributions of the samplers, and the sampler of N jumps on a Gaussian."""
+"""Noise to data and back: jumps of an exact average, orders of the other schemes, refusals."""
 
+import math
+
+import numpy as np
 import pytest
 import torch
 
-from meanfluid.fields import VelocityField, double_gyre
-from meanfluid.learning import (
-    Anchors,
-    AverageVelocity,
-    Box,
-    Disc,
-    UniformTriangle,
-    UniformWindow,
-    exact_pool,
-    sample,
-)
-from tests.learning.closed_forms import LINE, PLANE, Wrapped
+from meanfluid.learning import AverageVelocity, sample, sample_path
+from tests.learning.closed_forms import LINE, PLANE, GrowingImages, Wrapped
 
 N = 40_000  # standard errors of means below are about 1/200 of the spread
 
@@ -23,70 +16,24 @@ def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-@pytest.mark.parametrize("direction, sign", [("backward", -1), ("forward", 1), ("both", 0)])
-def test_pairs_are_uniform_on_the_triangle(direction, sign):
-    t, s = UniformTriangle(1.0, 3.0, direction)(N, seeded())
-    assert torch.minimum(t, s).min() >= 1 and torch.maximum(t, s).max() <= 3
-    length = (s - t).abs()
-    assert length.mean() == pytest.approx(2 / 3, abs=0.01)  # density 2 (1 - l / 2) / 2 on [0, 2]
-    assert torch.maximum(t, s).mean() == pytest.approx(1 + 4 / 3, abs=0.01)
-    share = ((s > t).double() - (s < t).double()).mean()
-    assert share == pytest.approx(sign, abs=0.02)
+def normal(*shape, seed=0):
+    return torch.randn(shape, generator=seeded(seed), dtype=torch.float64)
 
 
-@pytest.mark.parametrize("direction, sign", [("backward", -1), ("forward", 1), ("both", 0)])
-@pytest.mark.parametrize("overhang", [False, True])
-def test_for_every_free_end_durations_are_uniform_in_the_room_there_is(direction, sign, overhang):
-    """So that anchors are seen all the way from the free end."""
-    t, s = UniformWindow(2.0, 6.0, 1.5, direction, overhang=overhang)(N, seeded())
-    assert s.min() >= 2 and s.max() <= 6
-    assert s.mean() == pytest.approx(4.0, abs=0.03)
-    room = torch.where(s > t, s - 2, 6 - s).clamp_max(1.5) if not overhang else 1.5
-    share = (s - t).abs() / room
-    assert share.min() >= 0 and share.max() <= 1
-    assert share.mean() == pytest.approx(0.5, abs=0.01)
-    assert share.var() == pytest.approx(1 / 12, rel=0.02)
-    assert torch.corrcoef(torch.stack([share, s]))[0, 1].abs() < 0.02
-    outside = ((t < 2) | (t > 6)).double().mean()
-    assert (outside > 0.15) if overhang else (outside == 0)
-    assert ((s > t).double() - (s < t).double()).mean() == pytest.approx(sign, abs=0.02)
+def jumping(path):
+    """The exact average velocity."""
+    return AverageVelocity(path.velocity, Wrapped(path.average), tangent="free")
 
 
-def test_an_even_batch_has_the_distribution_of_an_independent_one_and_less_noise():
-    place = Box((0.0, 0.0), (1.0, 1.0)), UniformTriangle()
-    spread = {}
-    for kind in (True, False):
-        sampler, generator = Anchors(*place, even=kind, dtype=torch.float64), seeded()
-        batches = [sampler(512, generator) for _ in range(200)]
-        means = torch.stack(
-            [(b["x"][:, 0] * b["x"][:, 1] * (b["t"] - b["s"])).mean() for b in batches]
-        )
-        assert means.mean() == pytest.approx(1 / 12, abs=4 * float(means.std()) / 200**0.5)
-        spread[kind] = means.std()
-    assert spread[True] < 0.2 * spread[False]
+def flowing(path):
+    """A model of the exact velocity alone."""
+    network = Wrapped(lambda x, t, s: path.velocity(x, t))
+    return AverageVelocity(None, network, tangent="free")
 
 
-def test_the_diagonal_takes_the_fraction_asked_for():
-    t, s = UniformTriangle(diagonal=0.25)(N, seeded())
-    assert (t == s).double().mean() == pytest.approx(0.25, abs=0.01)
-
-
-def test_positions_are_uniform_in_box_and_disc():
-    box = Box((-1.0, 2.0), (3.0, 2.5))(N, seeded())
-    assert box.mean(0).tolist() == pytest.approx([1.0, 2.25], abs=0.02)
-    assert box.var(0).tolist() == pytest.approx([16 / 12, 0.25 / 12], rel=0.03)
-    disc = Disc((1.0, -1.0), 2.0)(N, seeded()) - torch.tensor([1.0, -1.0])
-    assert disc.norm(dim=1).max() <= 2
-    assert disc.square().sum(1).mean() == pytest.approx(2.0, abs=0.02)  # R^2 / 2
-    assert disc.mean(0).abs().max() < 0.02
-
-
-def test_draws_follow_the_seed():
-    sampler = Anchors(Box.of(double_gyre()), UniformTriangle())
-    one, same, other = (sampler(5, seeded(k)) for k in (1, 1, 2))
-    assert all(torch.equal(one[k], same[k]) for k in "xts")
-    assert not torch.equal(one["x"], other["x"])
-    assert one["x"].dtype == torch.float32
+def exact_data(path, noise):
+    """Where the flow carries noise: mean + covariance^(1/2) z."""
+    return path.mean + noise @ (path.axes * path.spread.sqrt() @ path.axes.T)
 
 
 @pytest.mark.parametrize(
@@ -94,71 +41,135 @@ def test_draws_follow_the_seed():
 )
 @pytest.mark.parametrize("steps", [1, 4])
 def test_one_jump_from_noise_has_the_mean_and_covariance_of_the_data(path, shape, steps):
-    """Theory J1: z_0 = mean + covariance^(1/2) z_1, in any number of jumps."""
-    model = AverageVelocity(path.velocity, Wrapped(path.average), tangent="free")
-    noise = torch.randn(shape, generator=seeded(), dtype=torch.float64)
-    z = sample(model, noise, steps)
-    root = path.axes * path.spread.sqrt() @ path.axes.T
-    torch.testing.assert_close(z, path.mean + noise @ root, rtol=0, atol=1e-12)
+    """A map in closed form, in any number of jumps."""
+    noise = normal(*shape)
+    z = sample(jumping(path), noise, steps)
+    torch.testing.assert_close(z, exact_data(path, noise), rtol=0, atol=1e-12)
     torch.testing.assert_close(z.mean(0), path.mean, rtol=0, atol=0.02)
     torch.testing.assert_close(
-        torch.cov(z.T).reshape(root.shape), path.covariance, rtol=0, atol=0.03
+        torch.cov(z.T).reshape(path.covariance.shape), path.covariance, rtol=0, atol=0.03
     )
 
 
 def test_the_average_is_not_the_velocity_and_one_euler_step_misses():
-    noise = torch.randn(N, 1, generator=seeded(), dtype=torch.float64)
-    euler = AverageVelocity(
-        LINE.velocity, Wrapped(lambda x, t, s: LINE.velocity(x, t)), tangent="free"
-    )
-    assert sample(euler, noise).std() < 0.01  # v(z, 1) = z - mean: every sample is the mean
-
-
-def test_an_exact_pool_holds_the_averages_of_its_anchors():
-    calls = {}
-
-    def integrate(field, position, start, end, *, label, rtol):
-        calls.update(label=label, rtol=rtol)
-        return position + (end - start)[:, None]
-
-    pool = exact_pool(
-        double_gyre(), Box((0.0, 0.0), (2.0, 1.0)), UniformTriangle(), 100, seeded(),
-        exact=integrate, rtol=1e-6, dtype=torch.float64,
-    )  # fmt: skip
-    torch.testing.assert_close(pool.mean, pool.x + (pool.s - pool.t)[:, None])
-    assert calls == {"label": "initial", "rtol": 1e-6}
-    batches = [pool(30, seeded(k)) for k in range(20)]
-    for batch in batches:
-        torch.testing.assert_close(batch["mean"], batch["x"] + (batch["s"] - batch["t"])[:, None])
-    assert len({float(batch["t"][0]) for batch in batches}) == 3  # runs of 30 in 100
-    with pytest.raises(ValueError, match="a batch of 101 is more than the 100 rows"):
-        pool(101, seeded())
-
-
-def test_a_pool_with_a_failed_trajectory_is_refused():
-    def integrate(field, position, start, end, *, label):
-        return torch.where(torch.arange(10) == 3, torch.nan, torch.ones(10))[:, None].expand(10, 2)
-
-    with pytest.raises(ValueError, match="1 of 10 averages are not finite, first at position"):
-        exact_pool(double_gyre(), Disc(), UniformTriangle(), 10, seeded(), exact=integrate)
+    noise = normal(N, 1)
+    assert sample(flowing(LINE), noise).std() < 0.01  # v(z, 1) = z - mean: all become the mean
 
 
 @pytest.mark.parametrize(
-    "build, message",
+    "times",
     [
-        (lambda: UniformTriangle(1.0, 0.0), "start < end, got 1.0 and 0.0"),
-        (lambda: UniformTriangle(direction="up"), "got 'up'"),
-        (lambda: UniformTriangle(diagonal=1.5), "between 0 and 1, got 1.5"),
-        (lambda: UniformWindow(0.0, 1.0, 2.0), "fit between start and end, 1.0, got 2.0"),
-        (lambda: UniformWindow(0.0, 1.0, 0.0, overhang=True), "positive .* got 0.0"),
-        (lambda: Box((0.0,), (0.0,)), "lower < upper"),
-        (lambda: Box((0.0, 1.0), (2.0,)), "lower < upper"),
-        (lambda: Disc(radius=0.0), "positive, got 0.0"),
-        (lambda: Box.of(VelocityField(body=lambda *_: (0.0,), dimension=1)), "has no domain"),
-        (lambda: sample(None, torch.zeros(1, 1), 0), "at least 1, got 0"),
-        (lambda: exact_pool(None, Disc(), UniformTriangle(), 0, seeded()), "at least 1, got 0"),
+        (1.0, 0.0),
+        (1.0, 0.9, 0.05, 0.0),
+        (1.0, 0.2, 0.7, 0.0),
+        (1.0, 0.0, 1.0, 0.0),
+        torch.linspace(1, 0, 8).square(),
+    ],
+    ids=["one", "uneven", "back and forth", "all the way back", "a tensor"],
+)
+def test_an_exact_average_gives_one_sample_whatever_the_times(times):
+    noise = normal(50, 2)
+    z = sample(jumping(PLANE), noise, times=times)
+    torch.testing.assert_close(z, exact_data(PLANE, noise), rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("scheme, order", [("euler", 1), ("heun", 2)])
+def test_the_schemes_of_the_velocity_converge_with_their_order(scheme, order):
+    noise = normal(200, 2)
+    errors = [
+        float((sample(flowing(PLANE), noise, k, scheme=scheme) - exact_data(PLANE, noise)).norm())
+        for k in (32, 64, 128, 256)
+    ]
+    orders = -np.diff(np.log2(errors))
+    assert orders[-1] == pytest.approx(order, abs=0.06), orders
+    assert errors[-1] < 0.05 * 20  # of data with the norm 20 or so
+
+
+@pytest.mark.parametrize("scheme", ["euler", "heun"])
+def test_a_step_is_that_of_the_formula(scheme):
+    z, t, s = normal(5, 2), 0.8, 0.5
+    v = PLANE.velocity(z, torch.full((5,), t).double())
+    expected = z + (s - t) * v
+    if scheme == "heun":
+        second = PLANE.velocity(expected, torch.full((5,), s).double())
+        expected = z + (s - t) * (v + second) / 2
+    found = sample(flowing(PLANE), z, start=t, end=s, scheme=scheme)
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("there, back", [(1, 1), (1, 3), (4, 2)])
+def test_noise_to_data_and_back_is_the_identity(there, back):
+    model, noise = jumping(PLANE), normal(50, 2)
+    data = sample(model, noise, there)
+    found = sample(model, data, back, start=0.0, end=1.0)
+    torch.testing.assert_close(found, noise, rtol=0, atol=1e-12)
+    assert (data - noise).norm() > 5
+
+
+def test_heun_there_and_back_is_the_identity_to_its_order():
+    model, noise = flowing(PLANE), normal(50, 2)
+    misses = []
+    for k in (64, 128):
+        data = sample(model, noise, k, scheme="heun")
+        misses.append((sample(model, data, k, start=0.0, end=1.0, scheme="heun") - noise).norm())
+    assert misses[1] < misses[0] / 3.5 and misses[1] < 1e-2
+
+
+def test_a_path_passes_through_the_exact_positions_at_its_times():
+    noise, times = normal(20, 2), [1.0, 0.6, 0.1, 0.0]
+    path = sample_path(jumping(PLANE), noise, times=times)
+    assert path.times.tolist() == pytest.approx(times) and path.positions.shape == (4, 20, 2)
+    assert torch.equal(path.positions[0], noise)
+    for t, z in zip(times, path.positions, strict=True):
+        root = ((1 - t) ** 2 * PLANE.spread + t**2).sqrt()
+        expected = (1 - t) * PLANE.mean + noise @ (PLANE.axes * root @ PLANE.axes.T)
+        torch.testing.assert_close(z, expected, rtol=0, atol=1e-12)
+
+
+def test_equal_steps_and_only_the_end_if_that_is_asked_for():
+    noise = normal(6, 2)
+    path = sample_path(jumping(PLANE), noise, 4, start=0.9, end=0.1)
+    assert path.times.tolist() == pytest.approx([0.9, 0.7, 0.5, 0.3, 0.1])
+    last = sample_path(jumping(PLANE), noise, 4, start=0.9, end=0.1, keep=False)
+    assert last.times.tolist() == pytest.approx([0.1]) and last.positions.shape == (1, 6, 2)
+    assert torch.equal(last.positions[0], path.positions[-1])
+
+
+@pytest.mark.parametrize("scheme", ["jumps", "euler", "heun"])
+def test_conditions_are_handed_on_and_images_are_positions_too(scheme):
+    """x' = (1 + class) x cos t from 1 to 0 in images; classes grow at different rates."""
+    images, classes = normal(3, 2, 4, 5), torch.tensor([0, 1, 2])
+    model = AverageVelocity(None, GrowingImages(), tangent="free")
+    steps = {"jumps": 1, "euler": 4000, "heun": 400}[scheme]
+    found = sample(model, images, steps, scheme=scheme, condition=classes)
+    factor = torch.exp(-(1 + classes.double()) * math.sin(1))[:, None, None, None]
+    accuracy = {"jumps": 1e-12, "euler": 2e-3, "heun": 3e-5}[scheme]
+    torch.testing.assert_close(found, factor * images, rtol=accuracy, atol=0)
+
+
+def test_samples_keep_the_dtype_and_carry_no_gradient():
+    model = AverageVelocity(None, torch.nn.Identity(), tangent="free")
+    model.network = Wrapped(
+        lambda x, t, s: x * (1 + t - s)[:, None] * torch.ones((), requires_grad=True)
+    )
+    z = sample(model, torch.ones(3, 2), 2)
+    assert z.dtype == torch.float32 and not z.requires_grad
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"steps": 0}, "at least 1, got 0"),
+        ({"steps": 1.5}, "whole number of at least 1, got 1.5"),
+        ({"scheme": "rk4"}, "jumps, euler, heun, got 'rk4'"),
+        ({"start": math.nan}, "finite times, got nan and 0.0"),
+        ({"times": [1.0]}, "at least two finite numbers"),
+        ({"times": [1.0, math.nan]}, "at least two finite numbers"),
+        ({"times": [[1.0, 0.0]]}, "at least two finite numbers"),
+        ({"times": [1.0, 0.5, 0.0], "steps": 4}, "leave out steps, start and end, got 4, 1.0"),
+        ({"times": [1.0, 0.5], "end": 0.5}, "leave out steps, start and end, got 1, 1.0 and 0.5"),
     ],
 )
-def test_samplers_that_make_no_sense_are_refused(build, message):
+def test_steps_that_make_no_sense_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        build()
+        sample(jumping(PLANE), torch.zeros(1, 2, dtype=torch.float64), **options)

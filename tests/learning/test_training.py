@@ -19,8 +19,8 @@ from meanfluid.learning import (
     fit,
     material_loss,
     steps_within,
-    training,
 )
+from meanfluid.learning.steps import Stepper
 from tests.learning.training_run import STEPS, parts, run
 
 ROOT = Path(__file__).parents[2]
@@ -41,8 +41,9 @@ def assert_same_run(one, other):
     (model, result, generator), (model2, result2, generator2) = one, other
     for name, value in model.state_dict().items():
         assert torch.equal(value, model2.state_dict()[name]), name
-    for name, value in result.average.state_dict().items():
-        assert torch.equal(value, result2.average.state_dict()[name]), name
+    for mean, mean2 in zip(result.averages, result2.averages, strict=True):
+        for name, value in mean.state_dict().items():
+            assert torch.equal(value, mean2.state_dict()[name]), name
     assert torch.equal(generator.get_state(), generator2.get_state())
     assert (result.step, result.loss, result.residual) == (
         result2.step, result2.loss, result2.residual
@@ -79,19 +80,19 @@ def test_a_killed_run_resumes_to_the_same_bits(whole, tmp_path):
 
 
 def test_ctrl_c_writes_a_checkpoint_and_is_raised(whole, tmp_path, monkeypatch):
-    original = training.advance
+    original = Stepper.step
 
-    def interrupting(*arguments, step, **options):
-        if step == 137:
+    def interrupting(self, batch, *, number, **options):
+        if number == 137:
             signal.raise_signal(signal.SIGINT)
-        return original(*arguments, step=step, **options)
+        return original(self, batch, number=number, **options)
 
-    monkeypatch.setattr(training, "advance", interrupting)
+    monkeypatch.setattr(Stepper, "step", interrupting)
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     assert rows(tmp_path)[-1][0] == "130"
-    monkeypatch.setattr(training, "advance", original)
+    monkeypatch.setattr(Stepper, "step", original)
     folder, *expected = whole
     assert_same_run(run(tmp_path), expected)
     assert_same_log(tmp_path, folder)
@@ -114,7 +115,10 @@ def test_ctrl_c_that_is_ignored_stays_ignored(tmp_path):
         signal.signal(signal.SIGINT, previous)
 
 
-@pytest.mark.parametrize("part", ["model", "optimiser", "generator", "sums"])
+@pytest.mark.parametrize(
+    "part",
+    ["model", "loss", "optimiser", "averages", "teacher", "generator", "base", "sums", "last"],
+)
 def test_a_checkpoint_that_lacks_part_of_the_state_is_refused(tmp_path, part):
     run(tmp_path, steps=20)
     path = tmp_path / "run.ckpt"
@@ -141,7 +145,7 @@ def test_the_average_of_the_weights_is_the_recursion_written_out():
         0.9 * (0.9 * a + 0.1 * b) + 0.1 * c for a, b, c in zip(first, second, third, strict=True)
     ]
     assert all((a - c).abs().max() > 1e-6 for a, c in zip(first, third, strict=True))
-    for mean, value in zip(result.average.parameters(), expected, strict=True):
+    for mean, value in zip(result.averages[0].parameters(), expected, strict=True):
         torch.testing.assert_close(mean, value, rtol=1e-6, atol=1e-8)
 
 
@@ -204,8 +208,12 @@ def test_the_checkpoint_of_another_run_is_refused_by_what_differs(tmp_path):
     run(tmp_path, steps=20)
     with pytest.raises(CheckpointError, match=r"another run: batch was 32, is 64; delete it, name"):
         run(tmp_path, steps=20, batch=64)
-    with pytest.raises(CheckpointError, match=r"ema was 0.9, is None; steps was 20, is 30"):
+    with pytest.raises(CheckpointError, match=r"ema was \(0.9, 0.5\), is \(\); steps was 20"):
         run(tmp_path, steps=30, ema=None)
+    with pytest.raises(
+        CheckpointError, match=r"accumulate was 2, is 1; .* teacher was 0.8, is 0.7"
+    ):
+        run(tmp_path, steps=20, accumulate=1, teacher=0.7, precision="bfloat16")
 
 
 def test_a_loss_that_blows_up_stops_the_run_and_keeps_the_last_checkpoint(tmp_path):
@@ -264,7 +272,7 @@ def test_a_budget_in_seconds_becomes_a_number_of_steps_and_leaves_no_trace():
     [
         ({"steps": 0}, "steps must be a whole number of at least 1, got 0"),
         ({"batch": 1.5}, "batch must be a whole number of at least 1, got 1.5"),
-        ({"ema": 1.0}, "decay between 0 and 1, got 1.0"),
+        ({"ema": 1.0}, "decay between 0 and 1, or several, got 1.0"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(options, message):
