@@ -4,7 +4,7 @@ PIP_OPTIONS ?=
 VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
-BENCHMARKS ?= kernels stepper_profile work_precision ftle mean_equations schemes scaling compile_time \
+BENCHMARKS ?= kernels stepper_profile heyoka_profile work_precision ftle mean_equations schemes scaling compile_time training_step \
 	$(patsubst benchmarks/%.py,%,$(wildcard benchmarks/interpolation.py))
 
 .PHONY: example test check bench docs clean

@@ -161,6 +161,25 @@ def test_the_other_examples_refuse_what_they_cannot_do(script, options, message)
     assert done.returncode == 2 and message in done.stderr
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("script", "options", "files"),
+    [
+        ("exact_generation", (), {"generation.png", "report.md"}),
+        ("images/digits_one_step", (), {"images.png", "scores.png", "scores.nc", "report.md"}),
+        (
+            "images/turbulence_one_step",
+            ("--snapshots", "64", "--compared", "64"),
+            {"snapshots.png", "spectra.png", "report.md"},
+        ),
+    ],
+)
+def test_examples_of_generation_run_to_their_reports(tmp_path, script, options, files):
+    done = run("--steps", "20", *options, "--output", str(tmp_path), script=script)
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == files
+
+
 def rows_of(report, start):
     """Cells of the rows of tables whose first cell starts with a pattern."""
     rows = re.findall(rf"^\| ({start}.*) \|$", report, re.M)

@@ -12,7 +12,6 @@ Writes a report with figures. Under 10 minutes on 2 cores at size 32; size 64 wa
 
 import argparse
 import time
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +45,7 @@ from meanfluid.reporting.tables import markdown_table, percent
 parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
 parser.add_argument("--size", type=int, default=32, help="points along each side")
 parser.add_argument("--snapshots", type=int, default=4096, help="for training")
+parser.add_argument("--compared", type=int, default=4096, help="on either side of a comparison")
 parser.add_argument("--training", type=float, default=440.0, help="seconds")
 parser.add_argument("--steps", type=int, help="training steps, whatever the time")
 parser.add_argument("--batch", type=int, default=16)
@@ -61,9 +61,9 @@ output, device, size = arguments.output, torch.device(arguments.device), argumen
 output.mkdir(parents=True, exist_ok=True)
 
 # ---------------------------------------------------------------- Data
-COMPARED = 4096  # snapshots on either side of a comparison
-flows = turbulence_snapshots(arguments.snapshots + COMPARED, size, seed=arguments.seed)
-train, real = flows.images[COMPARED:], flows.images[:COMPARED]
+compared = arguments.compared
+flows = turbulence_snapshots(arguments.snapshots + compared, size, seed=arguments.seed)
+train, real = flows.images[compared:], flows.images[:compared]
 inertial = 2.0, size / 6  # from the energetic scale to the dissipative one
 
 # ---------------------------------------------------------------- Learning
@@ -73,7 +73,6 @@ network = Filtered(
     generator=generator,
 )
 model = AverageVelocity(None, network, tangent="free").to(device)
-loss = partial(generative_loss, power=0.0)
 sampler = NoisePath(train.to(device), UniformTriangle(diagonal=0.5))
 settings = {
     "generator": torch.Generator(device).manual_seed(arguments.seed),
@@ -81,9 +80,13 @@ settings = {
     "optimiser": torch.optim.Adam(model.parameters(), lr=2e-3, betas=(0.9, 0.99)),
     "clip": 1.0,
 }
-steps = arguments.steps or steps_within(arguments.training, model, loss, sampler, **settings)
+steps = arguments.steps or steps_within(
+    arguments.training, model, generative_loss, sampler, **settings
+)
 print(f"{steps} steps")
-run = fit(model, loss, sampler, steps=steps, schedule=Cosine(power=1.0), ema=0.999, **settings)
+run = fit(
+    model, generative_loss, sampler, steps=steps, schedule=Cosine(power=1.0), ema=0.999, **settings
+)
 (trained,) = run.averages
 
 # ---------------------------------------------------------------- Drawing and comparing
@@ -100,7 +103,7 @@ since = time.perf_counter()
 made = {1: drawn(1)}
 seconds = time.perf_counter() - since
 made |= {k: drawn(k) for k in (2, 4)}
-held = train[:COMPARED]  # other real snapshots: what chance alone does
+held = train[:compared]  # other real snapshots: what chance alone does
 k = shell_spectrum(real).wavenumber
 counts = (k >= inertial[0]) & (k <= inertial[1])
 separations = [1, 2, 4, size // 4]
@@ -148,14 +151,14 @@ text = f"""# Turbulence-like vorticity in one step
 
 {len(train)} snapshots of {size} x {size} points, {weights} parameters, {run.step} steps of
 {arguments.batch} in {run.seconds:.0f} s, seed {arguments.seed}. The inertial range is from
-wavenumber {inertial[0]:g} to {inertial[1]:.3g}. One step takes {1e3 * seconds / COMPARED:.2f} ms a
+wavenumber {inertial[0]:g} to {inertial[1]:.3g}. One step takes {1e3 * seconds / compared:.2f} ms a
 snapshot.
 
 ![snapshots](snapshots.png)
 
 {table}
 
-Spectra are means of {COMPARED} snapshots; the largest difference is over the shells of the inertial
+Spectra are means of {compared} snapshots; the largest difference is over the shells of the inertial
 range. S2 is the second structure function at separations {", ".join(map(str, separations))}.
 
 ![spectra](spectra.png)

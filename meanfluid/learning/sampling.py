@@ -18,7 +18,7 @@ from meanfluid.learning.average_velocity import Model, beside, jump, spread
 Scheme = Literal["jumps", "euler", "heun"]
 
 
-class Path(NamedTuple):
+class SamplePath(NamedTuple):
     """Where samples went.
 
     Attributes
@@ -102,7 +102,7 @@ def sample_path(
     scheme: Scheme = "jumps",
     condition: Tensor | None = None,
     keep: bool = True,
-) -> Path:
+) -> SamplePath:
     """As `sample`, with the way there.
 
     Parameters
@@ -119,7 +119,7 @@ def sample_path(
         for t, s in itertools.pairwise(instants):
             z = STEPS[scheme](model, z, t=spread(t, z), s=spread(s, z), **given)
             kept = [*kept, z] if keep else [z]
-    return Path(instants if keep else instants[-1:], torch.stack(kept))
+    return SamplePath(instants if keep else instants[-1:], torch.stack(kept))
 
 
 def _euler(model: Model, x: Tensor, *, t: Tensor, s: Tensor, **given: Tensor) -> Tensor:

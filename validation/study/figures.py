@@ -10,7 +10,7 @@ from meanfluid.reporting.figures import COLOURS, STYLE, save
 from study.arms import ARMS, BASE
 from study.findings import title
 from study.flows import flow
-from study.records import Results
+from study.records import DIVERGED, Results
 from study.scores import FIFTHS, JUMPS, QUARTERS
 
 MARKERS = "osD^vPX*<>p"
@@ -116,13 +116,16 @@ def _dots(
         for place, (arm, _) in enumerate(arms):
             values = [v for v in results.all(name, arm, "error") if np.isfinite(v)]
             colour = COLOURS[0] if arm in BASE else COLOURS[1]
-            panel.plot(values, [place] * len(values), "o", ms=3, color=colour, alpha=0.7)
+            within = [v for v in values if v <= DIVERGED]
+            panel.plot(within, [place] * len(within), "o", ms=3, color=colour, alpha=0.7)
+            if len(within) < len(results.all(name, arm, "error")):
+                panel.plot([DIVERGED], [place], ">", ms=5, color=colour)
         _log_ticks(panel)
         panel.set_title(names[name])
         panel.grid(True, which="major", color="0.92")
         panel.set_yticks(range(len(arms)), [label for _, label in arms])
     axes.flat[0].set_ylim(len(arms) - 0.4, -0.6)
-    figure.supxlabel("relative $L^2$ error", fontsize=8)
+    figure.supxlabel("relative $L^2$ error (arrow: a seed diverged)", fontsize=8)
     return figure
 
 
@@ -187,7 +190,7 @@ def _certificates(results: Results) -> Any:
     seen: list[float] = []
     for arm in arms:
         pairs = np.array([
-            (e, b) for name in results.flows()
+            (e, b) for name in results.flows() if results.settled(name, arm)
             for e, b in zip(results.all(name, arm, "path_error"),
                             results.all(name, arm, "path_bound"), strict=True)
             if np.isfinite(b)

@@ -137,7 +137,7 @@ def about_chaos(results: Results) -> list[str]:
     """Error against stretching, and what a smooth network can represent."""
     found = []
     arms = results.arms(BASE)
-    pairs = [(f, a) for f in results.flows() for a in arms if results.has(f, a)]
+    pairs = [(f, a) for f in results.flows() for a in arms if results.settled(f, a)]
     slopes = [results(f, a, "slope_beside_duration") for f, a in pairs if f != "affine"]
     if slopes:
         found.append(
@@ -194,7 +194,7 @@ def about_jumps(results: Results) -> list[str]:
     """One jump against several."""
     found = []
     arms, last = results.arms(BASE), len(JUMPS) - 1
-    pairs = [(f, a) for f in results.flows() for a in arms if results.has(f, a)]
+    pairs = [(f, a) for f in results.flows() for a in arms if results.settled(f, a)]
     if not pairs:
         return found
     gain = [results(f, a, "endpoint", last) / results(f, a, "endpoint", 0) for f, a in pairs]

@@ -14,6 +14,7 @@ from study.arms import ARMS
 from study.flows import MAIN
 
 DIGITS = 4
+DIVERGED = 2.0  # relative error above which a run says no more than that it diverged
 LEFT_OUT = ("machine", "made", "curve", "cpu_seconds")
 SAID = ("flow", "pool", "pool_cpu_seconds", "exact_error", "left", "processor", "made")
 
@@ -57,6 +58,10 @@ class Results:
 
     def seeds(self) -> list[int]:
         return sorted({run["seed"] for run in self.runs})
+
+    def settled(self, flow: str, arm: str) -> bool:
+        """Whether there are runs, and they did not diverge."""
+        return self.has(flow, arm) and self(flow, arm, "error") <= DIVERGED
 
     def has(self, flow: str, arm: str, seconds: float | None = None) -> bool:
         return (flow, arm, self.seconds if seconds is None else seconds) in self._of

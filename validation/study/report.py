@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from meanfluid.files import replacing
-from meanfluid.reporting.tables import markdown_table, percent
+from meanfluid.reporting import tables
+from meanfluid.reporting.tables import markdown_table
 from study import findings
 from study.arms import (
     ARMS,
@@ -23,11 +24,16 @@ from study.arms import (
 )
 from study.figures import draw
 from study.flows import flow
-from study.records import Results, read_compact, read_runs, write_compact
+from study.records import DIVERGED, Results, read_compact, read_runs, write_compact
 from study.scores import FIFTHS, JUMPS, QUARTERS
 
 PAGE, NUMBERS = "losses_against_truth.md", Path("results") / "losses_against_truth.json"
 MACHINE = ("processor", "cores", "system", "python", "meanfluid", "numpy", "torch", "runs")
+
+
+def percent(error: float) -> str:
+    """Return an error in percent, unless the run diverged."""
+    return tables.percent(error) if error <= DIVERGED else "diverged"
 
 
 def write(folders: Sequence[Path], truth: Path, output: Path, seconds: float | None = None) -> Path:
@@ -114,6 +120,7 @@ def _certificates(results: Results, captions: dict[str, str]) -> str:
 
 def _chaos(results: Results, captions: dict[str, str]) -> str:
     table = _by_flow(results, lambda name, arm: (
+        "diverged" if not results.settled(name, arm) else
         f"{results(name, arm, 'slope'):.2f} / {results(name, arm, 'slope_beside_duration'):.2f} / "
         f"{results(name, arm, 'steepest_learned') / results(name, arm, 'steepest_exact'):.2f}"
     ))  # fmt: skip
@@ -128,6 +135,8 @@ def _chaos(results: Results, captions: dict[str, str]) -> str:
 def _jumps(results: Results, captions: dict[str, str]) -> str:
     def cell(name: str, arm: str) -> str:
         first, *others = (results(name, arm, "endpoint", k) for k in range(len(JUMPS)))
+        if not first <= DIVERGED:
+            return "diverged"
         return " ".join([percent(first), *(f"{other / first:.2f}" for other in others)])
 
     text = (
@@ -194,7 +203,9 @@ def _control_row(results: Results, name: str, arm: str, base: str) -> list[str]:
         ARMS[arm].title,
         ARMS[arm].optimiser.label,
         percent(error),
-        f"{error / results(name, base, 'error'):.2f}",
+        ""
+        if max(error, results(name, base, "error")) > DIVERGED
+        else f"{error / results(name, base, 'error'):.2f}",
         *(percent(results(name, arm, "error_by_fifth", k)) for k in (0, FIFTHS - 1)),
         percent(results(name, arm, "residual")),
         f"{results(name, arm, 'steps'):.0f}",
