@@ -126,7 +126,7 @@ def train_classifier(
     Parameters
     ----------
     images : Images or Split
-        Of a split, the training images only.
+        Of a split, the training images only. The classifier is on their device.
     generator : torch.Generator
         On the CPU; draws weights, order and shifts.
     features : int
@@ -162,7 +162,7 @@ def train_classifier(
     channels, height, width = x.shape[1:]
     classifier = Classifier(
         (channels, height, width), count, features=features, generator=generator, dtype=x.dtype
-    )
+    ).to(x.device)
     steps = epochs * math.ceil(len(x) / BATCH)
     optimiser = torch.optim.AdamW(classifier.parameters(), lr=RATE, weight_decay=WEIGHT_DECAY)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step / steps))

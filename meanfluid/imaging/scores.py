@@ -77,7 +77,8 @@ def compare_images(
     Parameters
     ----------
     generated : (n, channels, height, width)
-        As many as test images, since most metrics depend on how many there are. Of more, compare
+        On any device; features are found on that of the classifier, scores on the CPU. As many as
+        test images, since most metrics depend on how many there are. Of more, compare
         one part after another and average.
     labels : (n,), int64, or None
         The classes asked for. None if there was no condition: then the classes that the classifier
@@ -104,13 +105,21 @@ def compare_images(
     Raises
     ------
     ValueError
-        If images or labels do not fit, or there are not as many generated as test images.
+        If images or labels do not fit, there are not as many generated as test images, or a class
+        of theirs has no more than `neighbours` training images.
     """
     import xarray as xr
 
-    generated = generated.detach().to(train.images.device)
-    labels = None if labels is None else labels.to(train.images.device)
+    device = classifier.scale.device
+    generated = generated.detach().to(device)
+    labels = None if labels is None else labels.to(device)
+    train, test = (
+        real._replace(images=real.images.to(device), labels=real.labels.to(device))
+        for real in (train, test)
+    )
     _check(generated, labels, train, test, classifier)
+    asked = [test.labels] if labels is None else [test.labels, labels]
+    _check_classes(train, asked, neighbours)
     with torch.no_grad():
         features = points("train", classifier.features(train.images))
     reference = _Reference(
@@ -163,13 +172,13 @@ def _by_class(
         accuracy[list(by_class)] = list(by_class.values())
     asked = seen if labels is None else labels
     for c in range(count):
-        real = reference.features[(reference.train.labels == c).numpy()]
-        made = features[(asked == c).numpy()]
+        real = reference.features[(reference.train.labels == c).cpu().numpy()]
+        made = features[(asked == c).cpu().numpy()]
         if len(made):
             coverage[c] = density_coverage(real, made, neighbours=k).coverage
         if len(made) > k:
             recall[c] = precision_recall(real, made, neighbours=k).recall
-    share = torch.bincount(seen, minlength=count).numpy() / len(seen)
+    share = torch.bincount(seen, minlength=count).cpu().numpy() / len(seen)
     return {
         "accuracy": overall, "class_accuracy": accuracy, "class_recall": recall,
         "class_coverage": coverage, "class_share": share,
@@ -213,4 +222,16 @@ def _check(
         raise ValueError(
             f"labels must be {len(generated)} classes from 0 to {count - 1}, got shape "
             f"{tuple(labels.shape)} and values from {labels.min()} to {labels.max()}"
+        )
+
+
+def _check_classes(train: Images, asked: list[Tensor], neighbours: int) -> None:
+    found = sorted(set(torch.cat(asked).tolist()))
+    few = {
+        train.classes[c]: n for c in found if (n := int((train.labels == c).sum())) <= neighbours
+    }
+    if few:
+        raise ValueError(
+            f"train must hold more than neighbours={neighbours} images of each class that is "
+            f"compared, got {few}"
         )

@@ -78,7 +78,7 @@ def _describe(thing: Any, outer: tuple[int, ...]) -> str:
     outer = *outer, id(thing)
     if isinstance(thing, Tensor):
         thing = thing.detach().cpu()
-        raw = thing.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        raw = thing.contiguous().reshape(-1).view(torch.uint8).numpy()
         return f"{thing.dtype}{tuple(thing.shape)} {_digest(raw)}"
     if isinstance(thing, np.ndarray) and thing.dtype != object:
         return f"{thing.dtype}{thing.shape} {_digest(np.ascontiguousarray(thing).tobytes())}"
@@ -206,5 +206,5 @@ def _pairs(items: Mapping[Any, Any], outer: tuple[int, ...]) -> str:
     return ", ".join(f"{key}={_describe(value, outer)}" for key, value in items.items())
 
 
-def _digest(raw: bytes) -> str:
+def _digest(raw: Any) -> str:
     return hashlib.sha256(raw).hexdigest()[:12]

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from meanfluid.fields.velocity_field import VelocityField
 from meanfluid.learning.average_velocity import AverageVelocity, Times, Velocity, beside, spread
@@ -39,7 +40,7 @@ class Drift(NamedTuple):
 class FlowMeans(nn.Module):
     """The two mean velocities of a flow, with one network of twice as many outputs.
 
-    Train it by `flow_means_loss`; one run of `fit` learns both.
+    Train it by `flow_means_loss`; one run of `fit` learns both, in one process.
 
     Parameters
     ----------
@@ -97,12 +98,27 @@ def flow_means_loss(
     x, t, s : (n, d), (n,), (n,)
         Anchors and free ends.
     **options
-        Of `material_loss`.
+        Of `material_loss`, but `along`.
+
+    Returns
+    -------
+    LossValue
+        Loss and rows are sums over the two, the residual the root mean square of theirs.
+
+    Raises
+    ------
+    ValueError
+        If the model is inside `DistributedDataParallel`.
     """
+    if isinstance(model, DistributedDataParallel):
+        raise ValueError(
+            "FlowMeans is trained in one process; pass it without DistributedDataParallel"
+        )
     moving = material_loss(model.lagrangian, x, t=t, s=s, **options)
     fixed = material_loss(model.eulerian, x, t=t, s=s, along=at_rest, **options)
     residual = (moving.residual.square() + fixed.residual.square()).div(2).sqrt()
-    return LossValue(moving.loss + fixed.loss, residual)
+    assert moving.rows is not None and fixed.rows is not None
+    return LossValue(moving.loss + fixed.loss, residual, moving.rows + fixed.rows)
 
 
 class _Half(nn.Module):

@@ -41,7 +41,7 @@ class NoisePath:
     Parameters
     ----------
     data : (rows, ...)
-        On the device of the generator.
+        On the device of the generator; of several processes each holds all of them.
     times : callable
         Sampler of t and s in [0, 1], such as `UniformTriangle`, or a schedule of those. With
         ``diagonal=1`` all windows are empty: plain flow matching.
@@ -196,15 +196,13 @@ class Guidance:
                 f"of shape {tuple(condition.shape)}"
             )
         guided = (condition != self.null) & (t >= self.start) & (t <= self.end)
-        rows = guided.nonzero()[:, 0]
-        z, when, classes = x[rows], t[rows], condition[rows]
         bare = unwrapped(model)
-        with torch.no_grad():
-            free = bare(z, t=when, s=when, condition=torch.full_like(classes, self.null))
-            blend = self.scale * observable[rows] + (1 - self.scale - self.own) * free
+        with torch.no_grad():  # all rows: their number would change shapes from batch to batch
+            free = bare(x, t=t, s=t, condition=torch.full_like(condition, self.null))
+            blend = self.scale * observable + (1 - self.scale - self.own) * free
             if self.own:
-                blend = blend + self.own * bare(z, t=when, s=when, condition=classes)
-        return observable.index_copy(0, rows, blend.to(observable.dtype))
+                blend = blend + self.own * bare(x, t=t, s=t, condition=condition)
+        return torch.where(beside(guided, x), blend.to(observable.dtype), observable)
 
 
 def generative_loss(

@@ -109,6 +109,7 @@ def material_loss(
         Differences instead of forward mode; see `material_derivative`.
     moving : int, optional
         At most so many rows have a window that is not empty, and only so many are differentiated.
+        Rows are those of one call: with ``accumulate`` of `fit`, those of a part.
         On a GPU it saves waiting for their number, and in a compiled loss its shapes are fixed.
         More of them are an error, on a GPU or in a compiled loss by a loss that is NaN.
 
@@ -141,11 +142,11 @@ def material_loss(
         change = beside(s - t, u) * slope
     else:  # an empty window needs no derivative
         some = {name: values[rows] for name, values in batch.items()}
-        carrier = along[rows] if isinstance(along, Tensor) else along
+        carrier = values_of(along, model, x, t)[rows] if isinstance(along, Tensor) else along
         with torch.set_grad_enabled(through and torch.is_grad_enabled()):
             slope = derivative(some, f[rows], carrier)[1] if len(rows) else f[rows]
             moved = beside(some["s"] - some["t"], slope) * slope
-            change = torch.zeros_like(f).index_copy(0, rows, moved)
+            change = moved.new_zeros(len(x), *moved.shape[1:]).index_copy(0, rows, moved)
         u = model(**batch)
     if moving is not None:
         change = torch.where((s != t).sum() > moving, torch.nan, change)
@@ -360,6 +361,10 @@ def carrier_of(
 def values_of(field: Field | None, model: Model, x: Tensor, t: Times) -> Tensor:
     """Values (n, outputs) of a field at the batch; of the model's velocity if it is None."""
     if isinstance(field, Tensor):
+        if field.shape[:1] != x.shape[:1]:
+            raise ValueError(
+                f"values must have one row per row of x, {len(x)}, got shape {tuple(field.shape)}"
+            )
         return field
     function: Callable[[Tensor, Tensor], Tensor] = velocity_of(model) if field is None else field
     with torch.no_grad():

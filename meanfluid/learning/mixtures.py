@@ -81,7 +81,7 @@ class Mixture(nn.Module):
             name: part if isinstance(part, Part) else Part(part) for name, part in parts.items()
         }
         self._modules_of_parts = nn.ModuleList(
-            module for part in self.parts.values() if (module := _module_in(part.loss)) is not None
+            module for part in self.parts.values() if (module := module_of(part.loss)) is not None
         )
         self._scheduled = any(
             callable(p.weight) or hasattr(p.loss, "at") for p in self.parts.values()
@@ -109,7 +109,7 @@ class Mixture(nn.Module):
             part = active[name]
             rows = _rows(name, part, len(x))
             cut = {
-                key: value[rows] if _has_rows(value, len(x)) else value
+                key: value[rows] if has_rows(value, len(x)) else value
                 for key, value in options.items()
             }
             value = part.loss(model, x[rows], t=t[rows], s=s[rows], **cut)
@@ -199,7 +199,8 @@ class LearnedWeights(nn.Module):
             for i, j in self.waves
         ]
         terms.append(torch.log(window.square() + SHORTEST_SQUARE))
-        return torch.stack(terms, dim=1) @ self.coefficients.to(t.dtype)
+        # Not by a product of matrices, which autocast would take in bfloat16.
+        return (torch.stack(terms, dim=1) * self.coefficients.to(t.dtype)).sum(dim=1)
 
     def forward(
         self,
@@ -246,12 +247,6 @@ def _takes(loss: Any) -> tuple[frozenset[str], bool]:
     return names, anything
 
 
-def _module_in(loss: Any) -> nn.Module | None:
-    while isinstance(loss, functools.partial):
-        loss = loss.func
-    return loss if isinstance(loss, nn.Module) else None
-
-
 def _rows(name: str, part: Part, n: int) -> slice:
     first, last = (round(share * n) for share in part.rows)
     if first == last:
@@ -259,7 +254,16 @@ def _rows(name: str, part: Part, n: int) -> slice:
     return slice(first, last)
 
 
-def _has_rows(value: Any, n: int) -> bool:
+def module_of(loss: Loss) -> nn.Module | None:
+    """Return the module that a loss is, options aside, or None."""
+    inner: Any = loss
+    while isinstance(inner, functools.partial):
+        inner = inner.func
+    return inner if isinstance(inner, nn.Module) else None
+
+
+def has_rows(value: Any, n: int) -> bool:
+    """Whether what a batch of n rows holds has a row for each."""
     return isinstance(value, Tensor) and value.ndim > 0 and len(value) == n
 
 

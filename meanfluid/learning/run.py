@@ -1,7 +1,9 @@
 """The state of a training run: all that steps change, and that a checkpoint must hold."""
 
 import math
+import platform
 import time
+from importlib.metadata import version
 from typing import Any
 
 import torch
@@ -10,6 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from meanfluid.learning.fingerprints import fingerprint
+from meanfluid.learning.mixtures import module_of
 from meanfluid.learning.ranks import bare, draw_base, seed
 from meanfluid.learning.schedules import current
 from meanfluid.learning.steps import (
@@ -17,7 +20,6 @@ from meanfluid.learning.steps import (
     Sampler,
     Schedule,
     Stepper,
-    module_of,
     require_finite,
 )
 
@@ -150,6 +152,7 @@ class Run:
                 "optimiser": (type(self.optimiser), groups),
                 "seed": self.generator.initial_seed(),
                 "device": str(self.generator.device),
+                "versions": f"Python {platform.python_version()}, meanfluid {version('meanfluid')}",
                 "processes": self.ranks.size if self.ranks.distributed else "not distributed",
             }
         )

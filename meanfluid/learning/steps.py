@@ -2,7 +2,6 @@
 
 import contextlib
 import copy
-import functools
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,12 +14,13 @@ from torch import Generator, Tensor, nn
 from meanfluid.errors import TrainingError
 from meanfluid.learning.anchors import Batch
 from meanfluid.learning.losses import LossValue
+from meanfluid.learning.mixtures import Loss as Loss
+from meanfluid.learning.mixtures import has_rows, module_of
 from meanfluid.learning.ranks import Ranks, bare, parallel
 from meanfluid.learning.schedules import current
 from meanfluid.learning.soap import SOAP
 
 Sampler = Callable[[int, Generator], Batch]
-Loss = Callable[..., LossValue]
 Schedule = Callable[[int, int], float]
 Precision = Literal["float32", "bfloat16"]
 
@@ -98,6 +98,7 @@ class Stepper:
         self.held = [p for group in self.optimiser.param_groups for p in group["params"]]
         self.cleared = [*{id(p): p for p in (*model.parameters(), *self.held)}.values()]
         self._require_held(loss)
+        _require_same_place(model, self.extra)
         # For the shapes met: batches are of one size, and code for any size takes long to make.
         self.evaluate = torch.compile(_evaluate, dynamic=False) if manner.compile else _evaluate
 
@@ -249,14 +250,6 @@ def exact_outputs(manner: Manner, *models: nn.Module | None) -> Iterator[None]:
             handle.remove()
 
 
-def module_of(loss: Loss) -> nn.Module | None:
-    """Return the module that a loss is, options aside, or None."""
-    inner: Any = loss
-    while isinstance(inner, functools.partial):
-        inner = inner.func
-    return inner if isinstance(inner, nn.Module) else None
-
-
 def require_finite(values: Tensor, when: str) -> None:
     """Refuse a loss, residual or gradient norm that is not finite."""
     if not bool(values.isfinite().all()):
@@ -276,8 +269,9 @@ def _parts(batch: Batch, count: int) -> Sequence[Batch]:
     """Divide the rows of a batch into consecutive parts; what has no rows goes to each."""
     if count == 1:
         return [batch]
+    rows = next((len(values) for values in batch.values() if values.ndim), 0)
     divided = {
-        name: [values] * count if values.ndim == 0 else values.tensor_split(count)
+        name: values.tensor_split(count) if has_rows(values, rows) else [values] * count
         for name, values in batch.items()
     }
     return [{name: chunks[k] for name, chunks in divided.items()} for k in range(count)]
@@ -289,6 +283,16 @@ def _trainable(module: nn.Module | None) -> list[Tensor]:
 
 def _to_float32(module: nn.Module, inputs: Any, output: Any) -> Any:
     return output.float() if isinstance(output, Tensor) else output
+
+
+def _require_same_place(model: nn.Module, parameters: Sequence[Tensor]) -> None:
+    place = next(model.parameters()).device.type
+    strangers = {p.device.type for p in parameters if p.device.type != place}
+    if strangers:
+        raise ValueError(
+            f"the model is on {place} and parameters of the loss on {strangers.pop()}; move them "
+            f"with loss.to({place!r}) before the optimiser is made"
+        )
 
 
 def _require_same_device(model: nn.Module, batch: Batch) -> None:

@@ -232,6 +232,8 @@ class Queried(_Placing):
     @property
     def columns(self) -> int:
         """Numbers needed for one window."""
+        if isinstance(self.base, Curriculum):
+            refuse(self)
         return 1 + int(self.base.columns)
 
     def place(self, numbers: Tensor) -> tuple[Tensor, Tensor]:

@@ -154,6 +154,16 @@ def test_images_that_do_not_fit_are_refused(images, labels, message, compared):
         compared(images, labels)
 
 
+def test_a_class_with_few_training_images_is_refused(classifier):
+    few = TRAIN._replace(labels=TRAIN.labels.clamp(max=1))
+    few.labels[:5] = 2
+    with pytest.raises(ValueError, match=r"more than neighbours=5 images of each .*'high': 5"):
+        compare_images(
+            OTHER.images, OTHER.labels, train=few, test=TEST, classifier=classifier,
+            generator=np.random.default_rng(0),
+        )  # fmt: skip
+
+
 def test_sets_of_different_classes_are_refused(classifier):
     with pytest.raises(ValueError, match="the same classes, got"):
         compare_images(

@@ -202,3 +202,15 @@ def test_the_checkpoint_of_one_lambda_is_refused_for_another(tmp_path):
     train(lambda x, t: 2 * x)
     with pytest.raises(CheckpointError, match="another run: model was"):
         train(lambda x, t: 3 * x)
+
+
+def test_the_checkpoint_of_another_version_is_refused(tmp_path, monkeypatch):
+    def train():
+        model, generator = AverageVelocity(double_gyre(), network()), torch.Generator()
+        path = tmp_path / "run.ckpt"
+        fit(model, material_loss, UNIFORM, steps=1, generator=generator, checkpoint=path)
+
+    train()
+    monkeypatch.setattr("meanfluid.learning.run.version", lambda name: "99.0")
+    with pytest.raises(CheckpointError, match=r"versions was .*Python .*, is .*meanfluid 99\.0"):
+        train()

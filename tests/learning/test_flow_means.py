@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import distributed, nn
+from torch.nn.parallel import DistributedDataParallel
 
 import meanfluid as mf
 from meanfluid import learning
@@ -68,6 +69,48 @@ def test_one_training_run_learns_both_means_and_their_difference():
     assert relative(eulerian, mf.eulerian_mean(wave, "velocity", x, start, end)) < 0.01
     expected = mf.stokes_drift(wave, place.double().numpy(), start, end, label="mean")
     assert relative(drift, expected) < 0.1
+
+
+def small(seed=0):
+    features = learning.Features([(-2.0, 2.0)] * 2, dtype=torch.float64)
+    generator = torch.Generator().manual_seed(seed)
+    network = learning.MLP(features, outputs=4, width=12, depth=2, generator=generator)
+    return learning.FlowMeans(affine_velocity, network)
+
+
+def test_the_rows_of_the_loss_are_sums_over_both_means_so_that_weights_can_be_learned():
+    model, (x, t, s) = small(), anchors(64)
+    value = learning.flow_means_loss(model, x, t=t, s=s, power=0.0, window_power=0.0)
+    torch.testing.assert_close(value.rows.mean(), value.loss)
+    torch.testing.assert_close((value.rows.mean() / 2).sqrt(), value.residual)
+
+    weights = learning.LearnedWeights(learning.flow_means_loss, offset=1e-9)
+    same = weights(model, x, t=t, s=s)  # before anything is learned
+    torch.testing.assert_close(same.loss, value.loss + 1e-9)
+    plain, found = (torch.autograd.grad(v.loss, list(model.parameters())) for v in (value, same))
+    torch.testing.assert_close(found, plain)
+    assert all(g.abs().max() > 1e-6 for g in plain)
+
+    optimiser = torch.optim.SGD([*model.parameters(), *weights.parameters()], lr=1e-2)
+    box = learning.Box((-2.0, -2.0), (2.0, 2.0))
+    sampler = learning.Anchors(box, learning.UniformTriangle(), dtype=torch.float64)
+    learning.fit(
+        model, weights, sampler, steps=1, batch=16, optimiser=optimiser,
+        generator=torch.Generator().manual_seed(1), progress=False,
+    )  # fmt: skip
+    assert (weights.coefficients != 0).all()
+
+
+def test_in_several_processes_it_is_refused():
+    distributed.init_process_group(
+        "gloo", store=distributed.HashStore(), rank=0, world_size=1
+    )  # fmt: skip
+    try:
+        model, (x, t, s) = DistributedDataParallel(small()), anchors(4)
+        with pytest.raises(ValueError, match="FlowMeans is trained in one process"):
+            learning.flow_means_loss(model, x, t=t, s=s)
+    finally:
+        distributed.destroy_process_group()
 
 
 def test_a_network_of_an_odd_number_of_outputs_is_refused():

@@ -381,6 +381,20 @@ def test_guidance_blends_row_by_row_and_leaves_rows_without_a_class_and_other_ti
     assert (guided != f).any(1).sum() == 15  # 20 rows are inside, a quarter has no class
 
 
+def test_guidance_asks_the_model_for_batches_of_one_size_whatever_the_classes():
+    """In a compiled loss another size is compiled anew, and on a GPU it would be waited for."""
+    seen = []
+
+    def model(x, **given):
+        seen.append(len(x))
+        return linear(x, **given)
+
+    x, t, guidance = normal(8, 2), torch.full((8,), 0.5).double(), Guidance(2.0, null=1, own=0.5)
+    for condition in (torch.arange(8) % 2, torch.ones(8).long()):
+        guidance(model, x, t=t, observable=x, condition=condition)
+    assert seen == [8] * 4
+
+
 def test_the_strength_of_guidance_at_its_fixed_point_is_scale_over_one_minus_own():
     """u = omega v + kappa u + (1 - omega - kappa) u_null, solved for u by iteration."""
     x, t = normal(8, 2), torch.full((8,), 0.5).double()

@@ -128,7 +128,10 @@ def test_outputs_that_would_be_broadcast_against_the_velocity_are_refused(by_han
 @pytest.mark.parametrize(
     "call, message",
     [
-        (lambda m: m(X[0], t=T, s=S), r"shape \(particles, dimension\), got \(2,\)"),
+        (
+            lambda m: m(X[0], t=T, s=S),
+            r"shape \(particles, dimension\) or \(images, ...\), got \(2,\)",
+        ),
         (lambda m: m(X.float(), t=0.0, s=1.0), r"must be torch.float64 .* got torch.float32"),
         (lambda m: m(X, t=T[:5], s=S), r"shape \(32,\), got \(5,\)"),
         (lambda m: m.flow(X, t=T, s=S, jumps=0), "jumps must be at least 1, got 0"),

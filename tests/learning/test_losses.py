@@ -226,6 +226,17 @@ def test_an_average_of_a_scalar_needs_as_many_outputs():
 
     with pytest.raises(ValueError, match=r"returns shape \(48, 2\) .* \(48, 1\) is wanted"):
         material_loss(EXACT, **BATCH, observable=height)
+    empty = BATCH | {"s": torch.where(torch.arange(48) % 2 == 0, T, BATCH["s"])}
+    with pytest.raises(ValueError, match=r"returns shape \(48, 2\) .* \(48, 1\) is wanted"):
+        material_loss(EXACT, **empty, observable=height)
+
+
+@pytest.mark.parametrize("name", ["observable", "along"])
+@pytest.mark.parametrize("some_empty", [False, True])
+def test_values_of_another_number_of_rows_are_refused(name, some_empty):
+    s = torch.where(torch.arange(48) % 2 == 0, T, BATCH["s"]) if some_empty else BATCH["s"]
+    with pytest.raises(ValueError, match=r"one row per row of x, 48, got shape \(7, 2\)"):
+        material_loss(EXACT, **(BATCH | {"s": s}), **{name: V[:7]})
 
 
 @pytest.mark.parametrize("split", [0.0, 1.0, 1.5])

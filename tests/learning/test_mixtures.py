@@ -218,6 +218,16 @@ def test_learned_weights_begin_as_the_plain_mean_square_and_keep_the_raw_residua
     assert heavy.loss.item() == pytest.approx(100.0) and heavy.residual == raw.residual
 
 
+def test_learned_weights_keep_their_digits_under_autocast():
+    weights = LearnedWeights(material_loss)
+    with torch.no_grad():
+        weights.coefficients.uniform_(-3, 3, generator=torch.Generator().manual_seed(0))
+    t, s = T.float(), S.float()
+    with torch.autocast("cpu", torch.bfloat16):
+        w = weights.log_weight(t, s)
+    assert w.dtype == torch.float32 and torch.equal(w, weights.log_weight(t, s))
+
+
 def test_learned_weights_and_the_model_train_together():
     model = learner()
     weights = LearnedWeights(Scheduled(back_trace_loss, alpha=Sigmoid()))

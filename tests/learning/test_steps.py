@@ -48,6 +48,7 @@ def trained(loss, steps=3, model=None, **options):
     """Descend a little, alike for every loss; return the weights and how the run ended."""
     fresh, sampler, generator = parts()
     model = fresh if model is None else model
+    sampler = options.pop("sampler", sampler)
     options.setdefault("optimiser", torch.optim.SGD(model.parameters(), lr=0.1))
     result = fit(
         model, loss, sampler, steps=steps, batch=12, generator=generator,
@@ -90,6 +91,22 @@ def test_parts_are_seen_by_the_loss_one_after_another_in_the_order_of_their_rows
     trained(loss, steps=1, accumulate=3)
     assert [len(x) for x in seen] == [12, 4, 4, 4]
     assert torch.equal(seen[0], torch.cat(seen[1:]))
+
+
+def test_what_has_no_rows_goes_to_each_part():
+    seen = []
+
+    def loss(model, *, nodes, scale, **batch):
+        seen.append((nodes, scale, len(batch["x"])))
+        return plain(model, **batch)
+
+    nodes, scale = torch.arange(5.0), torch.tensor(2.0)
+
+    def sampler(n, generator):
+        return parts()[1](n, generator) | {"nodes": nodes, "scale": scale}
+
+    trained(loss, steps=1, accumulate=3, sampler=sampler)
+    assert seen == [(nodes, scale, 4)] * 3
 
 
 # ---------------------------------------------------------------- Schedules
@@ -213,6 +230,11 @@ def test_parameters_of_a_loss_that_the_optimiser_lacks_are_refused():
         trained(schedule)
     loss.requires_grad_(False)
     trained(loss, steps=1)
+
+
+def test_a_loss_with_parameters_on_another_device_than_the_model_is_refused():
+    with pytest.raises(ValueError, match=r"on cpu and .* on meta; move them with loss.to\(.cpu.\)"):
+        trained(Learnt().to("meta"), optimiser=None)
 
 
 # ---------------------------------------------------------------- Precision

@@ -168,6 +168,8 @@ def test_schedules_of_times_reach_through_what_is_around_them():
     assert still.at(0.3) is still
     with pytest.raises(ValueError, match=r"Curriculum changes along a run .* .at\(progress\)"):
         Curriculum(UniformTriangle())(5, seeded())
+    with pytest.raises(ValueError, match=r"Queried changes along a run .* .at\(progress\)"):
+        Queried(Curriculum(UniformTriangle()))(5, seeded())
 
 
 def test_the_sigmoid_of_alpha_flow_goes_from_one_to_zero_and_stays_there():

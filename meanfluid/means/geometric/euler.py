@@ -18,7 +18,7 @@ from meanfluid.means.geometric.exponential import (
     checked_tolerance,
     solved_log,
 )
-from meanfluid.means.geometric.torus import Lengths, TorusMap, checked_vector
+from meanfluid.means.geometric.torus import Lengths, TorusMap, checked_map, checked_vector
 from meanfluid.means.geometric.unit_time import evolved
 
 _DIVERGENCE = 1e-9  # of the gradient, beyond which a velocity is not that of an ideal fluid
@@ -90,7 +90,7 @@ def euler_log(one: TorusMap, *, tolerance: float | None = None, iterations: int 
     Exp w differs from id + w by the gradient of a pressure only, so that it contracts as the
     square of the gradient of w.
     """
-    tolerance = checked_tolerance(tolerance, one.lengths)
+    tolerance = checked_tolerance(tolerance, checked_map(one).lengths)
     return solved_log(one, Flow(one.lengths, euler_flow), euler_correction, tolerance, iterations)
 
 

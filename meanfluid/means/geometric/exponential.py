@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from meanfluid.backends import devices
 from meanfluid.means import periodic
-from meanfluid.means.geometric.torus import Lengths, TorusMap, checked_vector
+from meanfluid.means.geometric.torus import Lengths, TorusMap, checked_map, checked_vector
 from meanfluid.means.geometric.unit_time import evolved
 
 _STEPPING = 1e-13  # of the longer period: what the steps of a flow over a unit of time may cost
@@ -95,7 +95,7 @@ def log(one: TorusMap, *, tolerance: float | None = None, iterations: int = 60) 
     :math:`r = (\xi - \exp q) \circ \exp(-q/2)`: the derivative of exp is inverted to first order
     in q, and contraction is as the square of its gradient.
     """
-    tolerance = checked_tolerance(tolerance, one.lengths)
+    tolerance = checked_tolerance(tolerance, checked_map(one).lengths)
     return solved_log(one, Flow(one.lengths, group_flow), group_correction, tolerance, iterations)
 
 

@@ -4,37 +4,51 @@ They are what the means of maps become where the maps are linear, or rotations o
 sphere.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from meanfluid.means import boxes, cf
 from meanfluid.means.geometric.torus import checked_weights
+from meanfluid.means.members import ends_of, matrices_of, members_of, require_no_dim
+
+if TYPE_CHECKING:
+    import xarray
 
 _ITERATIONS = 100
 _ROUNDING = 1e-14  # times the size of the logarithms, below which a mean is done
 _MEMBER = 1e-9  # by which a matrix may miss the group that it is said to be in
 
 
-def group_exponential_mean(matrices: ArrayLike, *, weights: ArrayLike | None = None) -> Any:
+def group_exponential_mean(
+    matrices: "ArrayLike | xarray.Dataset",
+    *,
+    weights: ArrayLike | None = None,
+    dim: str | None = None,
+) -> Any:
     r"""Return the matrix M with :math:`\langle \log(A^\alpha M^{-1}) \rangle = 0`.
 
     Parameters
     ----------
     matrices : (members, d, d)
-        With determinants above zero, near enough to each other for real logarithms.
+        With determinants above zero, near enough to each other for real logarithms. Or a Dataset
+        of ``matrix_x_x``, ``matrix_x_y`` and so on, or of the only such matrix in it.
     weights : (members,), optional
         Equal by default; normalised.
+    dim : str, optional
+        Of a Dataset: the dimension of the members, if there are several.
 
     Returns
     -------
     (d, d)
         In every closed subgroup that the members are in: of determinant 1 if theirs is. The mean
         of inverses is the inverse, of products with a fixed matrix from either side the product.
+        Of a Dataset, a Dataset of the same names: a mean at each point of its other dimensions.
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         If a matrix has no real logarithm beside the others.
     RuntimeError
         If the iteration does not converge.
@@ -43,9 +57,11 @@ def group_exponential_mean(matrices: ArrayLike, *, weights: ArrayLike | None = N
     ----------
     Pennec & Arsigny (2013), exponential barycentres, in Matrix Information Geometry, 123-166.
     """
+    if cf.is_xarray(matrices):
+        return _of_datasets(group_exponential_mean, matrices, weights, dim)
     from scipy.linalg import expm
 
-    a, w = _checked(matrices, weights)
+    a, w = _checked(matrices, weights, dim)
     mean = a[int(np.argmax(w))]
     for _ in range(_ITERATIONS):
         logarithms = np.stack([_logarithm(one) for one in np.linalg.solve(mean.T, a.mT).mT])
@@ -60,24 +76,33 @@ def group_exponential_mean(matrices: ArrayLike, *, weights: ArrayLike | None = N
     )
 
 
-def unimodular_mean(matrices: ArrayLike, *, weights: ArrayLike | None = None) -> Any:
+def unimodular_mean(
+    matrices: "ArrayLike | xarray.Dataset",
+    *,
+    weights: ArrayLike | None = None,
+    dim: str | None = None,
+) -> Any:
     r"""Return the matrix of determinant 1 nearest to the arithmetic mean: optimal transport.
 
     Parameters
     ----------
     matrices : (members, d, d)
-        Linear maps that keep volume: of determinant 1.
+        Linear maps that keep volume: of determinant 1. Or a Dataset as in
+        `group_exponential_mean`.
     weights : (members,), optional
         Equal by default; normalised.
+    dim : str, optional
+        Of a Dataset: the dimension of the members, if there are several.
 
     Returns
     -------
     (d, d)
-        M, so that :math:`\langle A \rangle M^{-1}` is symmetric: the map is a gradient.
+        M, so that :math:`\langle A \rangle M^{-1}` is symmetric: the map is a gradient. Of a
+        Dataset, a Dataset.
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         If a determinant is not 1, or two matrices are equally near.
 
     Notes
@@ -86,7 +111,9 @@ def unimodular_mean(matrices: ArrayLike, *, weights: ArrayLike | None = None) ->
     :math:`m_i (m_i - \sigma_i)` the same for all i. All mass counts alike in all directions: the
     mean over a disc, or a ball.
     """
-    a, w = _checked(matrices, weights)
+    if cf.is_xarray(matrices):
+        return _of_datasets(unimodular_mean, matrices, weights, dim)
+    a, w = _checked(matrices, weights, dim)
     off = float(np.abs(np.linalg.det(a) - 1.0).max())
     if not off < _MEMBER:
         raise ValueError(f"expected matrices of determinant 1, got one off by {off:.1e}")
@@ -96,24 +123,32 @@ def unimodular_mean(matrices: ArrayLike, *, weights: ArrayLike | None = None) ->
     return left @ np.diag(_unimodular(sigma)) @ right
 
 
-def rotation_mean(rotations: ArrayLike, *, weights: ArrayLike | None = None) -> Any:
+def rotation_mean(
+    rotations: "ArrayLike | xarray.Dataset",
+    *,
+    weights: ArrayLike | None = None,
+    dim: str | None = None,
+) -> Any:
     """Return the Karcher mean of rotations: the geodesic mean.
 
     Parameters
     ----------
     rotations : (members, d, d)
         Orthogonal, of determinant 1; of the plane or of space. Mean and members must be less than
-        half a turn apart.
+        half a turn apart. Or a Dataset as in `group_exponential_mean`.
     weights : (members,), optional
         Equal by default; normalised.
+    dim : str, optional
+        Of a Dataset: the dimension of the members, if there are several.
 
     Returns
     -------
     (d, d)
+        Of a Dataset, a Dataset.
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         If a matrix is not a rotation, or half a turn from the mean.
     RuntimeError
         If the iteration does not converge.
@@ -123,7 +158,9 @@ def rotation_mean(rotations: ArrayLike, *, weights: ArrayLike | None = None) -> 
     On rotations the bi-invariant metric has the one-parameter groups as geodesics, so this is the
     group-exponential mean too.
     """
-    a, w = _checked(rotations, weights)
+    if cf.is_xarray(rotations):
+        return _of_datasets(rotation_mean, rotations, weights, dim)
+    a, w = _checked(rotations, weights, dim)
     off = float(np.abs(a.mT @ a - np.eye(a.shape[-1])).max())
     if not off < _MEMBER or not (np.linalg.det(a) > 0).all():
         raise ValueError(
@@ -133,29 +170,40 @@ def rotation_mean(rotations: ArrayLike, *, weights: ArrayLike | None = None) -> 
     return left @ right  # orthogonal to rounding, however many products made it
 
 
-def sphere_mean(points: ArrayLike, *, weights: ArrayLike | None = None) -> Any:
+def sphere_mean(
+    points: "ArrayLike | xarray.Dataset",
+    *,
+    weights: ArrayLike | None = None,
+    dim: str | None = None,
+) -> Any:
     """Return centres of mass on the unit sphere: the extended_glm mean of maps of a sphere.
 
     Parameters
     ----------
     points : (members, n, 3)
         Where each member takes each of n particles; of length 1. The members of a particle must
-        lie within an open half sphere.
+        lie within an open half sphere. Or a Dataset of ``point_x``, ``point_y`` and ``point_z``, or
+        of the only such vector in it.
     weights : (members,), optional
         Equal by default; normalised.
+    dim : str, optional
+        Of a Dataset: the dimension of the members, if there are several.
 
     Returns
     -------
     (n, 3)
-        The point from which the great circles to the members balance.
+        The point from which the great circles to the members balance. Of a Dataset, a Dataset.
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         If a point is not on the unit sphere, or members of a particle are opposite each other.
     RuntimeError
         If the iteration does not converge.
     """
+    if cf.is_xarray(points):
+        return _of_points(points, weights, dim)
+    require_no_dim(dim)
     x = np.asarray(points, dtype=float)
     if x.ndim != 3 or x.shape[-1] != 3 or len(x) == 0:
         raise ValueError(f"points must have shape (members, n, 3), got {x.shape}")
@@ -184,7 +232,32 @@ def sphere_mean(points: ArrayLike, *, weights: ArrayLike | None = None) -> Any:
     )
 
 
-def _checked(matrices: ArrayLike, weights: ArrayLike | None) -> tuple[Any, Any]:
+def _of_datasets(mean_of: Any, data: Any, weights: Any, dim: str | None) -> Any:
+    """Return a mean of matrices at each point of a Dataset."""
+    names, members, matrices = matrices_of(data, "matrix", dim)
+    points, d = matrices.shape[1:-2], matrices.shape[-1]
+    mean = np.empty((*points, d, d))
+    for index in np.ndindex(*points):
+        mean[index] = mean_of(matrices[(slice(None), *index)], weights=weights)
+    flat, told = mean.reshape(*points, d * d), boxes.told_alike(data, names)
+    how = str(mean_of.__name__).removesuffix("_mean")
+    return members.dataset(names, flat, told, how, kind=how)
+
+
+def _of_points(data: Any, weights: Any, dim: str | None) -> Any:
+    """Return centres of mass of the points on the sphere that a Dataset holds."""
+    stem, ends = boxes.vector_in(data, ends_of(data), "point")
+    names = [f"{stem}_{end}" for end in ends]
+    members, points = members_of([data[name] for name in names], dim)
+    flat = points.reshape(len(points), -1, points.shape[-1])
+    mean = sphere_mean(flat, weights=weights).reshape(points.shape[1:])
+    return members.dataset(
+        names, mean, boxes.told_alike(data, names), "extended_glm", kind="extended_glm"
+    )
+
+
+def _checked(matrices: Any, weights: ArrayLike | None, dim: str | None) -> tuple[Any, Any]:
+    require_no_dim(dim)
     a = np.asarray(matrices, dtype=float)
     if a.ndim != 3 or a.shape[1] != a.shape[2] or len(a) == 0 or not np.isfinite(a).all():
         raise ValueError(f"matrices must be finite and of shape (members, d, d), got {a.shape}")

@@ -24,6 +24,7 @@ from numpy.typing import ArrayLike
 
 from meanfluid.backends import devices
 from meanfluid.means import boxes, cf, periodic
+from meanfluid.means.geometric.datasets import map_of, maps_of
 from meanfluid.means.geometric.euler import euler_correction, euler_flow
 from meanfluid.means.geometric.exponential import (
     Flow,
@@ -32,7 +33,13 @@ from meanfluid.means.geometric.exponential import (
     group_correction,
     group_flow,
 )
-from meanfluid.means.geometric.torus import TorusMap, average, checked_maps, checked_weights
+from meanfluid.means.geometric.torus import (
+    TorusMap,
+    average,
+    checked_map,
+    checked_maps,
+    checked_weights,
+)
 
 if TYPE_CHECKING:
     import xarray
@@ -90,10 +97,8 @@ class MeanMap:
         moved = {"long_name": "displacement of the mean map"}
         moved |= {} if box.unit is None else {"units": box.unit}
         area = {"long_name": "change of area", "units": "1"}
-        moved, area = (
-            cf.with_cell_method(told, box.members, "mean", self.kind) for told in (moved, area)
-        )
-        data = box.components("displacement", devices.to_host(self.map.displacement), moved)
+        moved, area = (box.as_mean(told, self.kind) for told in (moved, area))
+        data = box.variables("displacement", devices.to_host(self.map.displacement), moved)
         data["determinant"] = box.on_grid(self.map.determinant, area)
         told = {key: getattr(self, key) for key in ("kind", "residual", "iterations", "area_error")}
         told |= {} if self.order is None else {"order": self.order}
@@ -161,7 +166,7 @@ def mean_map(
     factorisation of maps on Riemannian manifolds, Geom. Funct. Anal. 11, 589-608.
     """
     if cf.is_xarray(maps):
-        ensemble, box = _maps_of(maps)
+        ensemble, box = maps_of(maps)
         whole: MeanMap = mean_map(
             ensemble, kind, weights=weights, order=order, tolerance=tolerance,
             iterations=iterations, on_failure=on_failure,
@@ -196,24 +201,48 @@ def mean_map(
     return found
 
 
-def _maps_of(data: Any) -> tuple[tuple[TorusMap, ...], boxes.Box]:
-    """Return the maps that a Dataset of displacements holds, and its grid."""
-    stem, dims = boxes.vector_in(data, getattr(data, "dims", ()), "displacement")
-    if len(dims) != 2:
-        raise ValueError(f"maps of the torus have two components, got those along {dims}")
-    box = boxes.box_of(data, stem, dims)
-    box.require_length(data, stem)
-    lengths = box.lengths[0], box.lengths[1]
-    return tuple(TorusMap(one, lengths) for one in box.vector(data, stem)), box
-
-
-def deviations(maps: Sequence[TorusMap], mean: TorusMap) -> tuple[TorusMap, ...]:
+def deviations(
+    maps: "Sequence[TorusMap] | xarray.Dataset", mean: "TorusMap | xarray.Dataset"
+) -> Any:
     r"""Return :math:`\xi^\alpha = \varphi^\alpha \circ \bar\varphi^{-1}`.
 
     Each leads from the mean position of a particle to its position in one member.
+
+    Parameters
+    ----------
+    maps : sequence of TorusMap
+        Or a Dataset as in `mean_map`.
+    mean : TorusMap
+        Or, of a Dataset, the Dataset that `mean_map` gives.
+
+    Returns
+    -------
+    tuple of TorusMap
+        Of Datasets, a Dataset of their displacements for each member, as `maps` are one.
     """
-    back = mean.inverse()
-    return tuple(one.after(back) for one in checked_maps(maps))
+    if cf.is_xarray(maps) or cf.is_xarray(mean):
+        ensemble, box = maps_of(maps)
+        centre, _ = map_of(mean, "mean")
+        boxes.require_together(maps, mean)
+        return _on_members(maps, box, deviations(ensemble, centre))
+    back = checked_map(mean).inverse()
+    return tuple(one.after(back) for one in checked_maps(maps))  # type: ignore[arg-type]
+
+
+def _on_members(maps: Any, box: boxes.Box, away: tuple[TorusMap, ...]) -> Any:
+    """Return deviations as displacements on the grid and the members."""
+    import xarray
+
+    told = {"long_name": "displacement from the mean position"}
+    told |= {} if box.unit is None else {"units": box.unit}
+    data: dict[str, Any] = {}
+    each = [box.variables("displacement", one.displacement, told) for one in away]
+    for name, (dims, _, attributes) in each[0].items():
+        data[name] = (box.members, *dims), np.stack([one[name][1] for one in each]), attributes
+    kept = {key: c.variable for key, c in maps.coords.items()
+            if set(c.dims) <= {box.members, *box.dims}}  # fmt: skip
+    about = cf.with_provenance({"Conventions": cf.CONVENTIONS, "title": "deviations from a mean"})
+    return xarray.Dataset(data, kept, about)
 
 
 def second_order_logarithm(one: TorusMap) -> Any:

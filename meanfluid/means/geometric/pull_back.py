@@ -5,36 +5,56 @@ What a map does to a field depends on what kind of thing the field is: see
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from meanfluid.means.geometric.torus import TorusMap, average, checked_maps, checked_weights
+from meanfluid.means import boxes, cf
+from meanfluid.means.geometric.datasets import dataset_of, map_of, maps_of, told_of
+from meanfluid.means.geometric.torus import (
+    TorusMap,
+    average,
+    checked_map,
+    checked_maps,
+    checked_weights,
+)
+from meanfluid.means.members import taken_as
 from meanfluid.means.periodic import Interpolant, as_float
 from meanfluid.means.pull_back import Kind, checked_kind, pulled_back
 
+if TYPE_CHECKING:
+    import xarray
 
-def pull_back(field: ArrayLike, through: TorusMap, kind: Kind) -> Any:
+
+def pull_back(
+    field: "ArrayLike | xarray.Dataset", through: "TorusMap | xarray.Dataset", kind: Kind
+) -> Any:
     """Return the pull-back of a field on the torus by a map.
 
     Parameters
     ----------
     field : (nx, ny), or (2, nx, ny) for a vector or one-form
-        On a uniform grid of the torus, not necessarily that of the map.
+        On a uniform grid of the torus, not necessarily that of the map. Or a Dataset of one
+        variable, or of variables ``<name>_x`` and ``<name>_y``; of several the one called ``field``
+        is meant.
     through : TorusMap
+        Or a Dataset of `displacement_x` and `displacement_y`, on the coordinates of the field.
     kind : "scalar", "vector", "one_form" or "density"
 
     Returns
     -------
     (nx, ny) or (2, nx, ny)
-        On the grid of the map.
+        On the grid of the map. Of Datasets, a Dataset of the same names.
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         If the field has another shape, is not finite, or a vector meets a map without inverse.
     """
+    if cf.is_xarray(field) or cf.is_xarray(through):
+        return _of_datasets(pull_back, field, through, kind)
+    checked_map(through)
     values = _checked(field, kind)
     series = Interpolant(values.reshape(-1, *values.shape[-2:]), through.lengths)
     moved = series.at(through.points + through.displacement)
@@ -44,17 +64,21 @@ def pull_back(field: ArrayLike, through: TorusMap, kind: Kind) -> Any:
     return np.moveaxis(result, -1, 0) if result.ndim == 3 else result
 
 
-def push_forward(field: ArrayLike, through: TorusMap, kind: Kind) -> Any:
+def push_forward(
+    field: "ArrayLike | xarray.Dataset", through: "TorusMap | xarray.Dataset", kind: Kind
+) -> Any:
     """Return the push-forward of a field on the torus by a map: the pull-back by its inverse.
 
     Parameters and errors are those of `pull_back`; the map must be one to one.
     """
-    return pull_back(field, through.inverse(), kind)
+    if cf.is_xarray(field) or cf.is_xarray(through):
+        return _of_datasets(push_forward, field, through, kind)
+    return pull_back(field, checked_map(through).inverse(), kind)
 
 
 def pull_back_mean(
-    fields: Sequence[ArrayLike],
-    deviations: Sequence[TorusMap],
+    fields: "Sequence[ArrayLike] | xarray.Dataset",
+    deviations: "Sequence[TorusMap] | xarray.Dataset",
     kind: Kind,
     *,
     weights: ArrayLike | None = None,
@@ -64,9 +88,11 @@ def pull_back_mean(
     Parameters
     ----------
     fields : sequence of (nx, ny) or (2, nx, ny)
-        One per member of the ensemble.
+        One per member of the ensemble. Or a Dataset as in `pull_back`, on x, y and the dimension
+        of the members; of several the one called ``fields`` is meant.
     deviations : sequence of TorusMap
-        From the mean position of a particle to its position in each member: see `deviations`.
+        From the mean position of a particle to its position in each member: see `deviations`, which
+        gives a Dataset, too.
     kind : "scalar", "vector", "one_form" or "density"
     weights : (members,), optional
         Equal by default; normalised.
@@ -74,17 +100,45 @@ def pull_back_mean(
     Returns
     -------
     (nx, ny) or (2, nx, ny)
+        Of Datasets, a Dataset of the same names, without the members. There is no error and no
+        status: nothing is integrated, and nothing can fail.
 
     References
     ----------
     Gilbert & Vanneste (2018), Geometric generalised Lagrangian-mean theories, J. Fluid Mech. 839,
     95-134.
     """
-    members = checked_maps(deviations)
+    if cf.is_xarray(fields) or cf.is_xarray(deviations):
+        return _mean_of_datasets(fields, deviations, kind, weights)
+    members = checked_maps(deviations)  # type: ignore[arg-type]
     if len(fields) != len(members):
         raise ValueError(f"expected one field per deviation, got {len(fields)} and {len(members)}")
     w = checked_weights(weights, len(members))
-    return average([pull_back(f, one, kind) for f, one in zip(fields, members, strict=True)], w)
+    values: Any = fields
+    return average([pull_back(f, one, kind) for f, one in zip(values, members, strict=True)], w)
+
+
+def _of_datasets(move: Any, field: Any, through: Any, kind: Kind) -> Any:
+    """Return a field of a Dataset seen through a map, on its grid."""
+    checked_kind(kind)
+    one, box = map_of(through, "through")
+    stem, values = box.of_kind(field, "field", kind)
+    boxes.require_together(field, through)
+    verb = "pulled back" if move is pull_back else "pushed forward"
+    told = told_of(field, stem, f"{stem}, {verb} as a {kind.replace('_', '-')}")
+    data = box.variables(stem, move(values, one, kind), told)
+    return dataset_of(box, data, kind=kind)
+
+
+def _mean_of_datasets(fields: Any, deviations: Any, kind: Kind, weights: Any) -> Any:
+    """Return the mean of the pull-backs of a field of several members, on its grid."""
+    checked_kind(kind)
+    members, box = maps_of(deviations)
+    stem, values = box.of_kind(fields, "fields", kind)
+    boxes.require_together(fields, deviations)
+    mean = pull_back_mean(values, members, kind, weights=weights)
+    told = box.as_mean(told_of(fields, stem, f"mean of {stem}"), taken_as(kind))
+    return dataset_of(box, box.variables(stem, mean, told), kind=kind)
 
 
 def _checked(field: ArrayLike, kind: Kind) -> Any:

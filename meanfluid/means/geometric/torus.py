@@ -11,6 +11,7 @@ from meanfluid.backends import devices
 from meanfluid.fields.velocity_field import VelocityField
 from meanfluid.means import periodic
 from meanfluid.means.inversion import inverted
+from meanfluid.trajectories.attributes import is_xarray
 from meanfluid.trajectories.flow_map import flow_map
 
 Lengths = tuple[float, float]
@@ -152,7 +153,7 @@ class TorusMap:
         ValueError
             If the two tori differ.
         """
-        if first.lengths != self.lengths:
+        if checked_map(first).lengths != self.lengths:
             raise ValueError(
                 f"maps of one torus can be composed, got periods {self.lengths} and {first.lengths}"
             )
@@ -194,6 +195,11 @@ class TorusMap:
         return periodic.Interpolant(self.displacement, self.lengths)
 
     def _checked(self, position: ArrayLike) -> Any:
+        if is_xarray(position):
+            raise TypeError(
+                f"position must be an array (n, 2), got {type(position).__name__}; of a Dataset "
+                "pass np.stack([data['x'].to_numpy(), data['y'].to_numpy()], axis=-1)"
+            )
         x = periodic.as_float(position)
         if x.ndim != 2 or x.shape[1] != 2:
             raise ValueError(
@@ -212,18 +218,42 @@ def checked_vector(field: Any, lengths: Any, name: str = "a vector field") -> tu
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         If it is something else, or a period is not positive.
     """
+    if is_xarray(field):
+        raise TypeError(
+            f"{name} must be an array (2, nx, ny), got {type(field).__name__}; of a Dataset pass "
+            "np.stack([data[name].transpose('x', 'y').to_numpy() for name in names])"
+        )
     field, found = periodic.checked_vector(field, lengths, name, dimension=2)
     return field, (found[0], found[1])
+
+
+def checked_map(one: Any) -> TorusMap:
+    """Return one map.
+
+    Raises
+    ------
+    TypeError
+        If it is something else.
+    """
+    if not isinstance(one, TorusMap):
+        raise TypeError(
+            f"expected a TorusMap, got {type(one).__name__}; make one of a displacement "
+            "(2, nx, ny), TorusMap(displacement, lengths)"
+        )
+    return one
 
 
 def checked_maps(maps: Sequence[TorusMap]) -> tuple[TorusMap, ...]:
     """Return the members of an ensemble, all on one grid of one torus."""
     members = tuple(maps)
     if not members or not all(isinstance(one, TorusMap) for one in members):
-        raise TypeError("expected a sequence of one or more TorusMap")
+        raise TypeError(
+            "expected a sequence of one or more TorusMap, or one Dataset of all displacements, got "
+            f"{type(members[0]).__name__ if members else 'none'}"
+        )
     tori = sorted({(one.lengths, one.shape) for one in members})
     if len(tori) > 1:
         raise ValueError(f"all maps must share periods and grid, got {tori}")

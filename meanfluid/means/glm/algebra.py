@@ -18,7 +18,16 @@ from typing import Any
 import numpy as np
 
 from meanfluid.fields.velocity_field import Array
-from meanfluid.means.pull_back import Kind, pulled_back
+from meanfluid.means import boxes, cf
+from meanfluid.means.members import (
+    ends_of,
+    matrix_in,
+    members_of,
+    names_of_matrix,
+    require_no_dim,
+    taken_as,
+)
+from meanfluid.means.pull_back import Kind, checked_kind, pulled_back
 
 
 def matrix_norm(matrix: Any) -> Array:
@@ -77,7 +86,7 @@ def densities(gradient: Any) -> Any:
     return np.linalg.det(lifting(gradient))
 
 
-def pull_back_mean(value: Any, gradient: Any, kind: Kind) -> Any:
+def pull_back_mean(value: Any, gradient: Any, kind: Kind, *, dim: str | None = None) -> Any:
     r"""Ensemble mean of a tensor field pulled back to the mean position.
 
     Which of them is "the" mean depends on what the tensor is; those of velocity as a vector and as
@@ -88,20 +97,26 @@ def pull_back_mean(value: Any, gradient: Any, kind: Kind) -> Any:
     Parameters
     ----------
     value : (members, ...) or (members, ..., dimension)
-        At the displaced positions.
+        At the displaced positions. Or a Dataset of one variable, or of a vector ``<name>_x`` and so
+        on; of several the one called ``value`` is meant: select the variables.
     gradient : (members, ..., dimension, dimension)
-        Of displacement.
+        Of displacement. Or a Dataset of ``gradient_x_x``, ``gradient_x_y`` and so on (the direction
+        of the derivative last), or of the only such matrix in it.
     kind : "scalar", "vector", "one_form" or "density"
         The mean of f, of :math:`J^{-1} u`, of :math:`J^T u`, or of :math:`\det(J) f`, with
         :math:`J = I + \nabla\xi`.
+    dim : str, optional
+        Of Datasets: the dimension of the members, if there are several.
 
     Returns
     -------
     (...) or (..., dimension)
+        Of Datasets, a Dataset of the names of `value` on the dimensions that are left. There is no
+        error and no status: nothing is integrated, and nothing can fail.
 
     Raises
     ------
-    ValueError
+    TypeError, ValueError
         If the kind is unknown, the shapes do not fit, or a vector meets a J without inverse.
 
     References
@@ -109,7 +124,33 @@ def pull_back_mean(value: Any, gradient: Any, kind: Kind) -> Any:
     Gilbert & Vanneste (2018), Geometric generalised Lagrangian-mean theories, J. Fluid Mech. 839,
     95-134.
     """
+    if cf.is_xarray(value) or cf.is_xarray(gradient):
+        return _of_datasets(value, gradient, kind, dim)
+    require_no_dim(dim)
     return pulled_back(value, lifting(gradient), kind).mean(axis=0)
+
+
+def _of_datasets(value: Any, gradient: Any, kind: Kind, dim: str | None) -> Any:
+    """Return `pull_back_mean` of Datasets as a Dataset."""
+    checked_kind(kind)
+    matrix, rows = matrix_in(gradient, "gradient")
+    vector = kind in ("vector", "one_form")
+    if vector:
+        stem, ends = boxes.vector_in(value, ends_of(value), "value")
+        if set(ends) != set(rows):
+            raise ValueError(f"value must have the components {rows} of the gradient, got {ends}")
+        names = [f"{stem}_{end}" for end in rows]
+    else:
+        names = [boxes.scalar_in(value, "value")]
+    slopes = [gradient[name] for name in names_of_matrix(matrix, rows)]
+    members, both = members_of([*(value[name] for name in names), *slopes], dim)
+    here, slope = both[..., : len(names)], both[..., len(names) :]
+    slope = slope.reshape(*slope.shape[:-1], len(rows), len(rows))
+    mean = pull_back_mean(here if vector else here[..., 0], slope, kind)
+    told = boxes.told_alike(value, names)
+    return members.dataset(
+        names, mean if vector else mean[..., None], told, taken_as(kind), kind=kind
+    )
 
 
 def checked_rotation(rotation: Any, dimension: int) -> Any:

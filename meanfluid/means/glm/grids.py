@@ -9,7 +9,7 @@ import numpy as np
 from meanfluid.means import boxes, cf, periodic
 from meanfluid.means.glm.algebra import checked_rotation, densities, pseudomomentum
 from meanfluid.means.glm.checks import checked_members, require_shape, require_zero_mean
-from meanfluid.means.glm.labelled import AT_DISPLACED, QUANTITIES
+from meanfluid.means.glm.labelled import AT_DISPLACED, QUANTITIES, on_box
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,39 +102,14 @@ def grid_mean(
 
 def _of_datasets(displacement: Any, velocity: Any, lengths: Any, rotation: Any) -> Any:
     """Return `grid_mean` of Datasets as a Dataset."""
-    dims = getattr(displacement, "dims", ())
-    stem, dims = boxes.vector_in(displacement, dims, "displacement")
-    box = boxes.box_of(displacement, stem, dims, lengths)
-    box.require_length(displacement, stem)
-    speed, ends = boxes.vector_in(velocity, dims, "velocity")
-    if set(ends) != set(dims):
-        raise ValueError(f"velocity must have the components {dims} of displacement, got {ends}")
-    import xarray
-
-    xarray.align(displacement, velocity, join="exact")
-    mean = grid_mean(
-        box.vector(displacement, stem), box.vector(velocity, speed), box.lengths, rotation=rotation
-    )
-    return _dataset(mean, box, boxes.units_of(velocity, speed, dims), rotation)
-
-
-def _dataset(mean: GridMean, box: boxes.Box, unit: str | None, rotation: Any) -> Any:
-    """Return all but the members' gradients on the grid."""
-    data: dict[str, Any] = {}
-    for key, part in QUANTITIES.items():
-        value = getattr(mean, key, None)
-        if value is None:
-            continue
-        own = {"velocity": unit, "1": "1"}.get(part.unit or "")
-        told = {"long_name": part.long_name} | ({} if own is None else {"units": own})
-        told = cf.with_cell_method(told, box.members, "mean", AT_DISPLACED)
-        if value.ndim > len(box.dims):
-            data |= box.components(part.name, value, told)
-        else:
-            data[part.name] = box.on_grid(value, told)
+    _, xi, box = boxes.grid_of(displacement, "displacement", lengths)
+    stem, speed = box.vector_called(velocity, "velocity")
+    boxes.require_together(displacement, velocity)
+    mean = grid_mean(xi, speed, box.lengths, rotation=rotation)
+    result = on_box(
+        {key: getattr(mean, key, None) for key in QUANTITIES}, box,
+        boxes.units_of(velocity, stem, box.dims), AT_DISPLACED, rotation,
+    )  # fmt: skip
     told = {"long_name": "largest distance of a member from the density of mean volume"}
-    data["density_spread"] = box.on_grid(mean.density_spread, told | {"units": "1"})
-    result = box.template.assign(data)
-    about = {} if rotation is None else {"rotation": np.asarray(rotation, dtype=float).tolist()}
-    result.attrs = cf.with_provenance({"Conventions": cf.CONVENTIONS}, **about)
-    return result
+    told = told | {"units": "1"}
+    return result.assign(density_spread=box.on_grid(mean.density_spread, told))

@@ -20,6 +20,7 @@ from meanfluid.fields.velocity_field import Array
 from meanfluid.means import boxes, cf
 from meanfluid.means.glm.algebra import checked_rotation, half_turned
 from meanfluid.means.glm.records import GeneralisedLagrangianMean
+from meanfluid.means.members import along
 from meanfluid.means.periodic import derivative
 from meanfluid.trajectories.results import vector_norm
 
@@ -144,15 +145,9 @@ def _of_datasets(vector: Any, position: Any, winding: Any, dim: str | None) -> A
     import xarray
 
     parts = [vector[f"{stem}_{end}"] for end in ends] + [position[end] for end in ends]
-    parts = list(xarray.broadcast(*xarray.align(*parts, join="exact")))
-    dims = [str(d) for d in parts[0].dims]
-    if dim is None and len(dims) != 1:
-        raise ValueError(f"loops have the dimensions {dims}; say along which one with dim=")
-    along = dims[0] if dim is None else dim
-    if along not in dims:
-        raise ValueError(f"there is no dimension {along!r}, only {dims}")
-    rest = [d for d in dims if d != along]
-    both = [part.transpose(*rest, along).to_numpy() for part in parts]
+    loop, parts = along(parts, dim, "loops")
+    rest = [str(d) for d in parts[0].dims if d != loop]
+    both = [part.transpose(*rest, loop).to_numpy() for part in parts]
     value, error = circulation(
         np.stack(both[: len(ends)], axis=-1), np.stack(both[len(ends) :], axis=-1),
         winding=winding, return_error=True,
@@ -161,7 +156,7 @@ def _of_datasets(vector: Any, position: Any, winding: Any, dim: str | None) -> A
     told = {"long_name": f"circulation of {stem}", "ancillary_variables": "circulation_error"}
     told |= {} if None in units else {"units": f"{units[0]} {units[1]}"}
     doubt = cf.error_attributes(told, "circulation", "estimated error")
-    kept = {key: c.variable for key, c in parts[0].coords.items() if along not in c.dims}
+    kept = {key: c.variable for key, c in parts[0].coords.items() if loop not in c.dims}
     return xarray.Dataset(
         {"circulation": (rest, value, told), "circulation_error": (rest, error, doubt)},
         kept, cf.with_provenance({"Conventions": cf.CONVENTIONS}),

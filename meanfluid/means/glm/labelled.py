@@ -1,13 +1,17 @@
-"""What generalised Lagrangian means are called on labels from xarray, for `trajectories.doors`.
+"""What generalised Lagrangian means are called on labels and grids from xarray.
 
-A Dataset holds all that is one number or vector at each mean position; what belongs to a member
-stays in the record that arrays give.
+Labels are what `trajectories.doors` makes of positions, grids are those of `means.boxes`. A Dataset
+holds all that is one number or vector at each mean position; what belongs to a member stays in the
+record that arrays give.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 from meanfluid.fields.velocity_field import VelocityField
+from meanfluid.means import boxes, cf
 from meanfluid.means.glm.ensembles import ensemble_of
 from meanfluid.trajectories.doors import Arguments, Found, Quantity
 
@@ -61,6 +65,34 @@ def found_in(record: Any, provenance: dict[str, Any], end: Any = None) -> Found:
         value |= {(kind, key): part for key, part in getattr(record, kind, {}).items()}
         error |= {(kind, key): part for key, part in getattr(record, doubt, {}).items()}
     return Found(value, error, getattr(record, "status", None), record, end, provenance)
+
+
+def on_box(
+    values: Mapping[str, Any], box: boxes.Box, unit: str | None, how: str, rotation: Any = None
+) -> Any:
+    """Return what records hold, by the keys of `QUANTITIES`, as a Dataset on a periodic grid.
+
+    Parameters
+    ----------
+    values : mapping of str to (*grid), (dimension, *grid) or None
+    box : Box
+    unit : str or None
+        Of velocity.
+    how : str
+        How means are taken, for `cell_methods`.
+    rotation : float or (3,), optional
+    """
+    data: dict[str, Any] = {}
+    for key, value in values.items():
+        if value is None:
+            continue
+        part = QUANTITIES[key]
+        own = {"velocity": unit, "1": "1"}.get(part.unit or "")
+        told = {"long_name": part.long_name} | ({} if own is None else {"units": own})
+        data |= box.variables(part.name, value, box.as_mean(told, how))
+    about = {} if rotation is None else {"rotation": np.asarray(rotation, dtype=float).tolist()}
+    told = cf.with_provenance({"Conventions": cf.CONVENTIONS}, **about)
+    return box.template.assign(data).assign_attrs(told)
 
 
 def first_of(arguments: Arguments) -> VelocityField:
