@@ -160,8 +160,8 @@ def row(title, scores, seconds):
 
 
 rows = [row("real, test (noise floor)", floor, "")]
-for name, _, steps in trials:
-    here = table.sel(images="generated").isel(trial=trials.index((name, _, steps)))
+for k, (name, _, steps) in enumerate(trials):
+    here = table.sel(images="generated").isel(trial=k)
     rows.append(row(f"{name}, {steps}", here, f"{1e6 * float(here.seconds):.0f}"))
 worst = [float(one[name].min()) for name in ("class_accuracy", "class_recall", "class_coverage")]
 ratio = float(fifty.seconds) / float(one.seconds)
