@@ -7,9 +7,9 @@ from importlib.metadata import version
 from typing import Any
 
 import torch
-from torch import Generator, nn
+from torch import Generator, Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
 from meanfluid.learning.fingerprints import fingerprint
 from meanfluid.learning.mixtures import module_of
@@ -168,4 +168,15 @@ class Run:
 
 
 def _average(model: nn.Module, decay: float) -> AveragedModel:
-    return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay))  # type: ignore[no-untyped-call]
+    """Return an average whose memory grows with the steps taken, until it is that of the decay.
+
+    Else the weights of the first step would keep a share decay^steps, for long.
+    """
+
+    @torch.no_grad()
+    def update(average: Any, present: Any, taken: Any) -> None:
+        kept: Tensor = ((1.0 + taken.double()) / (10.0 + taken)).clamp_max(decay)
+        torch._foreach_mul_(average, kept)
+        torch._foreach_add_(average, torch._foreach_mul(present, 1.0 - kept))
+
+    return AveragedModel(model, multi_avg_fn=update)

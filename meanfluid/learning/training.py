@@ -101,7 +101,8 @@ def fit(
         ``schedule(step, steps)``, factor of the learning rate; `Cosine` if omitted.
     ema : float or sequence of float, optional
         Decays of exponential averages of the model's weights, returned as ``averages``. They
-        begin with the weights after the first step.
+        begin with the weights after the first step, which are soon forgotten: after n steps an
+        average keeps no more than (1 + n) / (10 + n) of itself.
     teacher : float, optional
         Decay of such an average that every step hands to the loss, as ``teacher=``; it carries no
         gradient. At the first step it is the model as given.

@@ -46,6 +46,11 @@ def processes(tmp_path_factory):
     return folder, [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in range(SIZE)]
 
 
+def kept(step, decay):
+    """Share of itself that an average keeps after so many steps."""
+    return min(decay, (1 + step) / (10 + step))
+
+
 def joined(kind):
     """Train alone, by descent written out, on the batches of all ranks; return a list per step."""
     learner, loss, steps = model(kind), Plain(), []
@@ -64,7 +69,7 @@ def joined(kind):
             for p, gradient in zip(trained, gradients, strict=True):
                 p -= RATE * gradient
             for p, q in zip(teacher.parameters(), learner.parameters(), strict=True):
-                p.copy_(torch.lerp(q, p, 0.9) if step else q)
+                p.copy_(torch.lerp(q, p, kept(step, 0.9)) if step else q)
         weights = [p.detach().clone() for p in trained]
         steps.append((value.loss.item(), weights))
     return steps
@@ -86,8 +91,9 @@ def test_weights_are_those_of_one_process_with_the_batches_joined(processes, kin
 def test_averages_of_the_weights_are_the_same_everywhere(processes, kind):
     weights = [step[1] for step in joined(kind)]
     expected = weights[0]
-    for later in weights[1:]:
-        expected = [0.5 * a + 0.5 * b for a, b in zip(expected, later, strict=True)]
+    for step, later in enumerate(weights[1:], start=1):
+        share = kept(step, 0.5)
+        expected = [share * a + (1 - share) * b for a, b in zip(expected, later, strict=True)]
     for found in processes[1]:
         for ours, theirs in zip(expected, found["weights"][kind][1], strict=False):
             torch.testing.assert_close(theirs, ours, rtol=0, atol=1e-12)

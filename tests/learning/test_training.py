@@ -130,7 +130,7 @@ def test_a_checkpoint_that_lacks_part_of_the_state_is_refused(tmp_path, part):
 
 
 def test_the_average_of_the_weights_is_the_recursion_written_out():
-    """First the weights after one step, then 0.9 of itself and 0.1 of the new ones."""
+    """First the weights after one step; n steps later (1 + n) / (10 + n) is kept, at most 0.2."""
     model, sampler, generator = parts()
     seen = []
 
@@ -138,11 +138,13 @@ def test_the_average_of_the_weights_is_the_recursion_written_out():
         seen.append([p.detach().clone() for p in model.parameters()])
         return material_loss(model, **batch)
 
-    result = fit(model, loss, sampler, steps=3, generator=generator, ema=0.9)
+    result = fit(model, loss, sampler, steps=3, generator=generator, ema=0.2)
     _, first, second = seen
     third = [p.detach() for p in model.parameters()]
+    kept = 2 / 11  # then 3 / 12, which is more than 0.2
     expected = [
-        0.9 * (0.9 * a + 0.1 * b) + 0.1 * c for a, b, c in zip(first, second, third, strict=True)
+        0.2 * (kept * a + (1 - kept) * b) + 0.8 * c
+        for a, b, c in zip(first, second, third, strict=True)
     ]
     assert all((a - c).abs().max() > 1e-6 for a, c in zip(first, third, strict=True))
     for mean, value in zip(result.averages[0].parameters(), expected, strict=True):
