@@ -22,7 +22,7 @@ from tqdm import tqdm
 import meanfluid as mf
 from meanfluid.files import replacing
 from meanfluid.reporting.figures import Map, grid, plot_maps, save
-from meanfluid.reporting.provenance import hardware, stamp, versions
+from meanfluid.reporting.provenance import made_with
 from meanfluid.reporting.tables import markdown_table
 
 # ---------------------------------------------------------------- Parameters
@@ -149,9 +149,7 @@ where = {
     "command": "examples/coherent_structures.py " + " ".join(sys.argv[1:]),
     "integration": "dop853; rtol 1e-11 for FTLE, 1e-8 for LAVD; atol 0",
     "vorticity is averaged over": "the domain of the field",
-    **hardware(),
-    **versions(),
-    "made": stamp(),
+    **made_with(),
 }
 figures = "\n\n".join(f"![{name}]({name}.png)" for name in arguments.field)
 report = f"""# What stretches and what turns

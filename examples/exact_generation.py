@@ -39,7 +39,7 @@ from meanfluid.learning import (
     steps_within,
 )
 from meanfluid.reporting.figures import COLOURS, STYLE, grid, save
-from meanfluid.reporting.provenance import hardware, stamp, versions
+from meanfluid.reporting.provenance import made_with
 from meanfluid.reporting.tables import markdown_table, percent
 
 # ---------------------------------------------------------------- Parameters
@@ -253,9 +253,7 @@ where = {
     ),
     "device": str(device),
     "threads": str(torch.get_num_threads()),
-    **hardware(),
-    **versions(),
-    "made": stamp(),
+    **made_with(),
 }
 provenance = markdown_table(["", ""], [[name, value] for name, value in where.items()])
 report = f"""# Generation against the exact average velocity

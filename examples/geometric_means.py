@@ -24,7 +24,7 @@ import meanfluid as mf
 from meanfluid.files import replacing
 from meanfluid.means import geometric
 from meanfluid.reporting.figures import COLOURS, STYLE, save
-from meanfluid.reporting.provenance import hardware, stamp, versions
+from meanfluid.reporting.provenance import made_with
 from meanfluid.reporting.tables import markdown_table
 
 # ---------------------------------------------------------------- Parameters
@@ -204,9 +204,7 @@ where = {
     "grid": f"{arguments.points} x {arguments.points}",
     "window": "one period of the waves",
     "integration": "dop853, rtol 1e-11, atol 0",
-    **hardware(),
-    **versions(),
-    "made": stamp(),
+    **made_with(),
 }
 report = f"""# Means of an ensemble of flow maps
 

@@ -23,7 +23,7 @@ from tqdm import tqdm
 import meanfluid as mf
 from meanfluid.files import replacing, standing_in_for
 from meanfluid.reporting.figures import Map, grid, plot_maps, save
-from meanfluid.reporting.provenance import hardware, stamp, versions
+from meanfluid.reporting.provenance import made_with, stamp
 from meanfluid.reporting.tables import markdown_table, percent
 
 # ---------------------------------------------------------------- Parameters
@@ -137,9 +137,7 @@ where = {
     "integration": "dop853, rtol 1e-11, atol 0; steps end on knots",
     "interpolation": "cubic splines in space and time",
     "error of the exact averages (estimate)": rms(truth_error),
-    **hardware(),
-    **versions(),
-    "made": stamp(),
+    **made_with(),
 }
 report = f"""# Average velocities of a flow on a grid
 

@@ -26,7 +26,7 @@ import meanfluid as mf
 from meanfluid.files import replacing
 from meanfluid.means.lagrangian_pde import Grid, Spectral, mean_on_grid, remapped
 from meanfluid.reporting.figures import COLOURS, STYLE, save
-from meanfluid.reporting.provenance import hardware, stamp, versions
+from meanfluid.reporting.provenance import made_with
 from meanfluid.reporting.tables import markdown_table
 
 # ---------------------------------------------------------------- Parameters
@@ -205,9 +205,7 @@ where = {
     "command": "examples/lagrangian_filtering.py " + " ".join(sys.argv[1:]),
     "grid": f"{arguments.nodes} x {arguments.nodes}, {transport.name}, {arguments.steps} steps",
     "weight": f"Hann's over {WINDOW:g}",
-    **hardware(),
-    **versions(),
-    "made": stamp(),
+    **made_with(),
 }
 report = f"""# Waves and the flow that carries them
 

@@ -26,7 +26,7 @@ from scipy.special import lambertw
 import meanfluid as mf
 from meanfluid.files import replacing
 from meanfluid.reporting.figures import STYLE, save
-from meanfluid.reporting.provenance import hardware, stamp, versions
+from meanfluid.reporting.provenance import made_with
 from meanfluid.reporting.tables import markdown_table
 
 # ---------------------------------------------------------------- Parameters
@@ -195,9 +195,7 @@ with plt.rc_context(STYLE):
 where = {
     "command": "examples/stokes_drift.py " + " ".join(sys.argv[1:]),
     "integration": "dop853, rtol 1e-11, atol 0",
-    **hardware(),
-    **versions(),
-    "made": stamp(),
+    **made_with(),
 }
 report = f"""# Stokes drift at any amplitude
 

@@ -22,7 +22,7 @@ from tqdm import tqdm
 import meanfluid as mf
 from meanfluid.files import replacing
 from meanfluid.reporting.figures import STYLE, save
-from meanfluid.reporting.provenance import hardware, stamp, versions
+from meanfluid.reporting.provenance import made_with
 from meanfluid.reporting.tables import markdown_table
 
 # ---------------------------------------------------------------- Parameters
@@ -153,9 +153,7 @@ save(figure, output / "dye.png")
 where = {
     "waves": f"deep water, k a = {arguments.steepness}",
     "window": f"{WAVES_IN_WINDOW} periods, Hann",
-    **hardware(),
-    **versions(),
-    "made": stamp(),
+    **made_with(),
 }
 report = f"""# Dye under waves
 

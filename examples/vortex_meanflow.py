@@ -44,7 +44,7 @@ from meanfluid.reporting.figures import (
     plot_trajectories,
     save,
 )
-from meanfluid.reporting.provenance import hardware, stamp, versions
+from meanfluid.reporting.provenance import made_with, stamp
 from meanfluid.reporting.tables import markdown_table, percent
 
 # ---------------------------------------------------------------- Parameters
@@ -244,9 +244,7 @@ where = {
     "pool of exact averages": f"{pool_size}, rtol 1e-8, supervised arm only",
     "device": str(device),
     "threads": str(torch.get_num_threads()),
-    **hardware(),
-    **versions(),
-    "made": stamp(),
+    **made_with(),
 }
 names = list(comparisons)
 combined = xarray.concat(list(comparisons.values()), dim=xarray.Variable("arm", names))

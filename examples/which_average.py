@@ -18,7 +18,7 @@ import numpy as np
 import meanfluid as mf
 from meanfluid.files import replacing
 from meanfluid.reporting.figures import STYLE, grid, plot_windows, save
-from meanfluid.reporting.provenance import hardware, stamp, versions
+from meanfluid.reporting.provenance import made_with
 from meanfluid.reporting.tables import markdown_table
 
 # ---------------------------------------------------------------- Parameters
@@ -150,9 +150,7 @@ save(plot_windows(windows, length), output / "windows.png")
 where = {
     "field": f"taylor_green{tuple(CELLS.parameters)}",
     "window": f"{start} to {end}",
-    **hardware(),
-    **versions(),
-    "made": stamp(),
+    **made_with(),
 }
 report = f"""# All averages of one flow
 

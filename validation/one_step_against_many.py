@@ -23,7 +23,7 @@ from tqdm import tqdm
 
 from meanfluid.files import replacing
 from meanfluid.reporting.figures import COLOURS, STYLE, save
-from meanfluid.reporting.provenance import hardware, stamp, versions
+from meanfluid.reporting.provenance import made_with
 from meanfluid.reporting.tables import markdown_table
 
 here = Path(__file__).resolve().parent
@@ -194,7 +194,7 @@ picture.parent.mkdir(exist_ok=True)
 save(figure, picture)
 
 # ---------------------------------------------------------------- Report
-made_on = [[k, v] for k, v in {**hardware(), **versions(), "made": stamp()}.items()]
+made_on = [[k, v] for k, v in made_with().items()]
 text = f"""# One step against many
 
 Digits of scikit-learn, both models with the same network and {arguments.seconds:g} s of training on

@@ -35,7 +35,7 @@ from meanfluid.learning import (
 )
 from meanfluid.reporting.figures import save
 from meanfluid.reporting.image_figures import plot_images, plot_scores_by_steps
-from meanfluid.reporting.provenance import hardware, stamp, versions
+from meanfluid.reporting.provenance import made_with
 from meanfluid.reporting.tables import markdown_table, percent
 
 # ---------------------------------------------------------------- Parameters
@@ -165,7 +165,7 @@ for k, (name, _, steps) in enumerate(trials):
     rows.append(row(f"{name}, {steps}", here, f"{1e6 * float(here.seconds):.0f}"))
 worst = [float(one[name].min()) for name in ("class_accuracy", "class_recall", "class_coverage")]
 ratio = float(fifty.seconds) / float(one.seconds)
-made_on = [[k, v] for k, v in {**hardware(), **versions(), "made": stamp()}.items()]
+made_on = [[k, v] for k, v in made_with().items()]
 trained = "; ".join(f"{n}: {k} steps in {s:.0f} s" for n, (k, s) in training_steps.items())
 text = f"""# Digits in one step
 

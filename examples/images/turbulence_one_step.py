@@ -38,7 +38,7 @@ from meanfluid.learning import (
 )
 from meanfluid.reporting.figures import save
 from meanfluid.reporting.image_figures import plot_images, plot_spectra
-from meanfluid.reporting.provenance import hardware, stamp, versions
+from meanfluid.reporting.provenance import made_with
 from meanfluid.reporting.tables import markdown_table, percent
 
 # ---------------------------------------------------------------- Parameters
@@ -146,7 +146,7 @@ figure = plot_spectra(
 save(figure, output / "spectra.png")
 
 # ---------------------------------------------------------------- Report
-made_on = [[key, value] for key, value in {**hardware(), **versions(), "made": stamp()}.items()]
+made_on = [[key, value] for key, value in made_with().items()]
 weights = sum(p.numel() for p in network.parameters())
 text = f"""# Turbulence-like vorticity in one step
 

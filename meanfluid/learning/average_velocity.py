@@ -217,6 +217,11 @@ def jump(model: Model, x: Tensor, *, t: Tensor, s: Tensor, **given: Tensor) -> T
     return x + beside(s - t, x) * u
 
 
+def given_as(condition: Tensor | None) -> dict[str, Tensor]:
+    """Return the keyword by which a model is handed a condition, if there is one."""
+    return {} if condition is None else {"condition": condition}
+
+
 def beside(time: Tensor, x: Tensor) -> Tensor:
     """Return times (n,) in the shape (n, 1, ...) that multiplies x (n, ...)."""
     return time.reshape(-1, *[1] * (x.ndim - 1))

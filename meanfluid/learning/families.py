@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from meanfluid.learning.average_velocity import Model, Times, Velocity, beside, spread
+from meanfluid.learning.average_velocity import Model, Times, Velocity, beside, given_as, spread
 from meanfluid.learning.identity import check_tangent, unwrapped
 from meanfluid.learning.losses import (
     Field,
@@ -73,7 +73,7 @@ def back_trace_loss(
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha must be a share of the window between 0 and 1, got {alpha}")
     options: dict[str, Any] = {"power": power, "offset": offset}
-    given = {} if condition is None else {"condition": condition}
+    given = given_as(condition)
     if alpha == 0:
         options |= {"window_power": window_power, "observable": observable, "along": along}
         options |= {"condition": condition, "grad_through_jvp": 0.0}
@@ -130,7 +130,7 @@ def bootstrap_loss(
     within = (share > 0) & (share <= 1)
     if not (within.all() if isinstance(within, Tensor) else within):
         raise ValueError(f"share must be more than 0 and at most 1, got {share}")
-    given = {} if condition is None else {"condition": condition}
+    given = given_as(condition)
     v = velocity_for(velocity, model, teacher)
     u = model(x, t=t, s=s, **given)
     with torch.no_grad():
@@ -175,7 +175,7 @@ def picard_loss(
     """
     t, s = spread(t, x), spread(s, x)
     places, integrals = (torch.from_numpy(a).to(x) for a in collocation(nodes))
-    anchor = {"x": x, "t": t} | ({} if condition is None else {"condition": condition})
+    anchor = {"x": x, "t": t} | given_as(condition)
     rows = {name: torch.cat([values] * nodes) for name, values in anchor.items()}
     ends = torch.cat([torch.lerp(t, s, place) for place in places])
     u = model(**rows, s=ends)

@@ -17,7 +17,14 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from meanfluid.learning.average_velocity import AverageVelocity, Model, Times, beside, spread
+from meanfluid.learning.average_velocity import (
+    AverageVelocity,
+    Model,
+    Times,
+    beside,
+    given_as,
+    spread,
+)
 
 EMPTY = 1e-30  # keeps a division by an empty window finite; the quotient is not used
 
@@ -66,7 +73,7 @@ def material_derivative(
     check_tangent("advection", advection, x)
     t, s = spread(t, x), spread(s, x)
     along = (advection, torch.ones_like(t), torch.zeros_like(s))
-    given = {} if condition is None else {"condition": condition}
+    given = given_as(condition)
     if difference is not None:
         return _with_difference(model, x, t, s, along, differentiable, difference, given)
     return _with_tangent(model, x, t, s, along, differentiable, given)
@@ -84,7 +91,7 @@ def free_end_derivative(
     """Average u and its derivative in the free end s, the anchor (x, t) held fixed."""
     t, s = spread(t, x), spread(s, x)
     along = (torch.zeros_like(x), torch.zeros_like(t), torch.ones_like(s))
-    given = {} if condition is None else {"condition": condition}
+    given = given_as(condition)
     return _with_tangent(model, x, t, s, along, differentiable, given)
 
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from meanfluid.learning.anchors import Batch
-from meanfluid.learning.average_velocity import Model, Times, Velocity, beside, spread
+from meanfluid.learning.average_velocity import Model, Times, Velocity, beside, given_as, spread
 from meanfluid.learning.identity import (
     check_tangent,
     free_end_derivative,
@@ -127,7 +127,7 @@ def material_loss(
         grad_through_jvp = 0.0 if isinstance(observable, Tensor) else 0.5
     f = values_of(observable, model, x, t)
     t, s = spread(t, x), spread(s, x)
-    batch = {"x": x, "t": t, "s": s} | ({} if condition is None else {"condition": condition})
+    batch = {"x": x, "t": t, "s": s} | given_as(condition)
     through = bool(grad_through_jvp)
 
     def derivative(rows: Batch, f: Tensor, along: Field | Self | None) -> tuple[Tensor, Tensor]:
@@ -211,7 +211,7 @@ def endpoint_loss(
     """
     t, s = spread(t, x), spread(s, x)
     v = velocity_for(velocity, model, teacher)
-    given = {} if condition is None else {"condition": condition}
+    given = given_as(condition)
     u, slope = free_end_derivative(
         model, x, t=t, s=s, condition=condition, differentiable=bool(grad_through_jvp)
     )
@@ -258,7 +258,7 @@ def semigroup_loss(
     if not (within.all() if isinstance(within, Tensor) else within):
         raise ValueError(f"split must lie strictly between 0 and 1, got {split}")
     middle = torch.lerp(t, s, share)
-    given = {} if condition is None else {"condition": condition}
+    given = given_as(condition)
     jumping = unwrapped(model) if teacher is None else teacher
     with torch.no_grad():
         first = jumping(x, t=t, s=middle, **given).to(x.dtype)
@@ -283,7 +283,7 @@ def supervised_loss(
 
     The plain mean square by default: weights were measured to hurt here.
     """
-    given = {} if condition is None else {"condition": condition}
+    given = given_as(condition)
     u = model(x, t=t, s=s, **given).to(x.dtype)
     check_tangent("mean", mean, u)
     return weighted(u - mean, mean, power, offset)

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from meanfluid.learning.average_velocity import Model, beside, jump, spread
+from meanfluid.learning.average_velocity import Model, beside, given_as, jump, spread
 
 Scheme = Literal["jumps", "euler", "heun"]
 
@@ -113,7 +113,7 @@ def sample_path(
     if scheme not in STEPS:
         raise ValueError(f"scheme must be one of {', '.join(STEPS)}, got {scheme!r}")
     instants = _instants(steps, start, end, times, noise)
-    given = {} if condition is None else {"condition": condition}
+    given = given_as(condition)
     z, kept = noise, [noise]
     with torch.no_grad():
         for t, s in itertools.pairwise(instants):

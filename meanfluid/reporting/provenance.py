@@ -29,6 +29,11 @@ def hardware() -> dict[str, str]:
     return {"processor": _processor(), "cores": str(cores), "system": platform.system()}
 
 
+def made_with() -> dict[str, str]:
+    """Hardware, versions and the present time: what a report says beside its settings."""
+    return {**hardware(), **versions(), "made": stamp()}
+
+
 def stamp() -> str:
     """Return the present time, UTC, to the second."""
     return datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
