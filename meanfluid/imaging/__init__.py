@@ -1,7 +1,7 @@
 """Images: data that come without downloads, networks for them, and metrics of generated samples.
 
 Training and sampling are those of `meanfluid.learning`. Single metrics are in `metrics`;
-`compare_images` puts them all in one table, beside what they say of real images held back.
+`ImageComparison` puts them all in one table, beside what they say of real images held back.
 """
 
 from meanfluid.imaging import metrics as metrics
@@ -16,7 +16,7 @@ from meanfluid.imaging.data import load_images as load_images
 from meanfluid.imaging.data import split as split
 from meanfluid.imaging.data import turbulence_snapshots as turbulence_snapshots
 from meanfluid.imaging.networks import ResidualMLP as ResidualMLP
-from meanfluid.imaging.scores import compare_images as compare_images
+from meanfluid.imaging.scores import ImageComparison as ImageComparison
 from meanfluid.imaging.spectral import Filtered as Filtered
 from meanfluid.imaging.transformer import DiT as DiT
 from meanfluid.imaging.unet import UNet as UNet

@@ -1,6 +1,6 @@
 """All metrics of generated images in one table, beside what they say of real images held back."""
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -44,145 +44,150 @@ MEANINGS = {
 }
 
 
-class _Reference(NamedTuple):
-    """What both sets are compared with."""
+class ImageComparison:
+    """What generated images are compared with: real ones, and a classifier trained on them.
 
-    train: Images
-    features: Array
-    components: PCAFeatures
-    bandwidth: float
-    classifier: Classifier
-    neighbours: int
-    permutations: int
-    seed: int
-
-
-def compare_images(
-    generated: Tensor,
-    labels: Tensor | None,
-    *,
-    train: Images,
-    test: Images,
-    classifier: Classifier,
-    generator: np.random.Generator,
-    neighbours: int = 5,
-    permutations: int = 199,
-) -> "xr.Dataset":
-    """Compare generated images with the training images, and so the test images.
-
-    What the metrics say of the test images is the noise floor. A model that has learned the
+    What the metrics say of real images held back is the noise floor. A model that has learned the
     distribution reaches it. So does one that repeats training images, which shows in
     `nearest_training_image`: it is then far below that of the test images.
 
     Parameters
     ----------
-    generated : (n, channels, height, width)
-        On any device; features are found on that of the classifier, scores on the CPU. As many as
-        test images, since most metrics depend on how many there are. Of more, compare
-        one part after another and average.
-    labels : (n,), int64, or None
-        The classes asked for. None if there was no condition: then the classes that the classifier
-        finds take their place, and accuracy is NaN.
     train, test : Images
         Real images, for instance of `digits`.
     classifier : Classifier
         Trained on the training images by `train_classifier`.
     generator : numpy.random.Generator
-        Draws directions and permutations, the same for both sets.
+        Draws directions and permutations once, the same for all images that are compared.
     neighbours : int
         Of precision, recall, density and coverage.
     permutations : int
         Of the p-value; 0 for none, which is then NaN.
 
-    Returns
-    -------
-    xarray.Dataset
-        Over `images`, which is "generated" or "test", and over `class` where the name begins with
-        ``class_``. Each metric says what it is in its attribute `long_name`. Of a class without
-        images the accuracy is NaN and the coverage zero; recall is NaN for no more images than
-        `neighbours`.
+    Attributes
+    ----------
+    floor : dict
+        Scores of the test images, by name.
 
     Raises
     ------
     ValueError
-        If images or labels do not fit, there are not as many generated as test images, or a class
-        of theirs has no more than `neighbours` training images.
+        If images do not fit, or a class of the test images has no more than `neighbours` training
+        images.
     """
-    import xarray as xr
 
-    device = classifier.scale.device
-    generated = generated.detach().to(device)
-    labels = None if labels is None else labels.to(device)
-    train, test = (
-        real._replace(images=real.images.to(device), labels=real.labels.to(device))
-        for real in (train, test)
-    )
-    _check(generated, labels, train, test, classifier)
-    asked = [test.labels] if labels is None else [test.labels, labels]
-    _check_classes(train, asked, neighbours)
-    with torch.no_grad():
-        features = points("train", classifier.features(train.images))
-    reference = _Reference(
-        train, features, _components(train), median_distance(train.images), classifier, neighbours,
-        permutations, int(generator.integers(2**63)),
-    )  # fmt: skip
-    sets = {"generated": (generated, labels), "test": (test.images, test.labels)}
-    found = [_scores(images, classes, reference) for images, classes in sets.values()]
-    table = xr.Dataset(coords={"images": list(sets), "class": list(train.classes)})
-    for name, first in found[0].items():
-        dimensions = ("images", "class") if np.ndim(first) else ("images",)
-        table[name] = dimensions, np.array([scores[name] for scores in found])
-        table[name].attrs["long_name"] = MEANINGS[name]
-    table.attrs.update(reference=f"{len(train.images)} training images", number=len(generated))
-    return table
+    def __init__(
+        self,
+        *,
+        train: Images,
+        test: Images,
+        classifier: Classifier,
+        generator: np.random.Generator,
+        neighbours: int = 5,
+        permutations: int = 199,
+    ) -> None:
+        self.device = classifier.scale.device
+        self.train, self.test = (
+            real._replace(images=real.images.to(self.device), labels=real.labels.to(self.device))
+            for real in (train, test)
+        )
+        self.classifier, self.neighbours, self.permutations = classifier, neighbours, permutations
+        _check(self.train, self.test, classifier)
+        _check_classes(self.train, self.test.labels, neighbours)
+        with torch.no_grad():
+            self._features = points("train", classifier.features(self.train.images))
+        self._components = _components(self.train)
+        self._bandwidth = median_distance(self.train.images)
+        self._seed = int(generator.integers(2**63))
+        self.floor = self._scores(self.test.images, self.test.labels)
 
+    def __call__(self, generated: Tensor, labels: Tensor | None) -> "xr.Dataset":
+        """Compare generated images with the training images, beside the test images.
 
-def _scores(images: Tensor, labels: Tensor | None, reference: _Reference) -> dict[str, Any]:
-    real, classifier = reference.train.images, reference.classifier
-    with torch.no_grad():
-        features = points("images", classifier.features(images))
-    random, turned = (np.random.default_rng([reference.seed, k]) for k in range(2))
-    energy = energy_distance(images, real, permutations=reference.permutations, generator=random)
-    near = precision_recall(reference.features, features, neighbours=reference.neighbours)
-    met = density_coverage(reference.features, features, neighbours=reference.neighbours)
-    return {
-        "fd_cnn": frechet_distance(features, reference.features),
-        "fd_pca": frechet_distance(*map(reference.components, (images, real))),
-        "energy_distance": energy.value,
-        "energy_p_value": np.nan if energy.p_value is None else energy.p_value,
-        "sliced_w2": sliced_wasserstein(images, real, generator=turned),
-        "mmd": mmd(images, real, bandwidth=reference.bandwidth).value,
-        **near._asdict(),
-        **met._asdict(),
-        "nearest_training_image": _nearest(images, real),
-        **_by_class(images, features, labels, reference),
-    }
+        Parameters
+        ----------
+        generated : (n, channels, height, width)
+            On any device; features are found on that of the classifier, scores on the CPU. As many
+            as test images, since most metrics depend on how many there are. Of more, compare one
+            part after another and average.
+        labels : (n,), int64, or None
+            The classes asked for. None if there was no condition: then the classes that the
+            classifier finds take their place, and accuracy is NaN.
 
+        Returns
+        -------
+        xarray.Dataset
+            Over `images`, which is "generated" or "test", and over `class` where the name begins
+            with ``class_``. Each metric says what it is in its attribute `long_name`. Of a class
+            without images the accuracy is NaN and the coverage zero; recall is NaN for no more
+            images than `neighbours`.
 
-def _by_class(
-    images: Tensor, features: Array, labels: Tensor | None, reference: _Reference
-) -> dict[str, Any]:
-    """Accuracy, and the metrics of `labels` class by class."""
-    count, k = len(reference.train.classes), reference.neighbours
-    seen = reference.classifier.predict(images)
-    accuracy, recall, coverage = np.full(count, np.nan), np.full(count, np.nan), np.zeros(count)
-    overall = np.nan
-    if labels is not None:
-        overall, by_class = classifier_accuracy(reference.classifier, images, labels)
-        accuracy[list(by_class)] = list(by_class.values())
-    asked = seen if labels is None else labels
-    for c in range(count):
-        real = reference.features[(reference.train.labels == c).cpu().numpy()]
-        made = features[(asked == c).cpu().numpy()]
-        if len(made):
-            coverage[c] = density_coverage(real, made, neighbours=k).coverage
-        if len(made) > k:
-            recall[c] = precision_recall(real, made, neighbours=k).recall
-    share = torch.bincount(seen, minlength=count).cpu().numpy() / len(seen)
-    return {
-        "accuracy": overall, "class_accuracy": accuracy, "class_recall": recall,
-        "class_coverage": coverage, "class_share": share,
-    }  # fmt: skip
+        Raises
+        ------
+        ValueError
+            If images or labels do not fit, there are not as many as test images, or a class of
+            theirs has no more than `neighbours` training images.
+        """
+        import xarray as xr
+
+        generated = generated.detach().to(self.device)
+        labels = None if labels is None else labels.to(self.device)
+        _check_generated(generated, labels, self.train, self.test)
+        if labels is not None:
+            _check_classes(self.train, labels, self.neighbours)
+        found = {"generated": self._scores(generated, labels), "test": self.floor}
+        classes = list(self.train.classes)
+        table = xr.Dataset(coords={"images": list(found), "class": classes})
+        for name, first in self.floor.items():
+            dimensions = ("images", "class") if np.ndim(first) else ("images",)
+            table[name] = dimensions, np.array([scores[name] for scores in found.values()])
+            table[name].attrs["long_name"] = MEANINGS[name]
+        reference = f"{len(self.train.images)} training images"
+        return table.assign_attrs(reference=reference, number=len(generated))
+
+    def _scores(self, images: Tensor, labels: Tensor | None) -> dict[str, Any]:
+        real = self.train.images
+        with torch.no_grad():
+            features = points("images", self.classifier.features(images))
+        random, turned = (np.random.default_rng([self._seed, k]) for k in range(2))
+        energy = energy_distance(images, real, permutations=self.permutations, generator=random)
+        near = precision_recall(self._features, features, neighbours=self.neighbours)
+        met = density_coverage(self._features, features, neighbours=self.neighbours)
+        return {
+            "fd_cnn": frechet_distance(features, self._features),
+            "fd_pca": frechet_distance(*map(self._components, (images, real))),
+            "energy_distance": energy.value,
+            "energy_p_value": np.nan if energy.p_value is None else energy.p_value,
+            "sliced_w2": sliced_wasserstein(images, real, generator=turned),
+            "mmd": mmd(images, real, bandwidth=self._bandwidth).value,
+            **near._asdict(),
+            **met._asdict(),
+            "nearest_training_image": _nearest(images, real),
+            **self._by_class(images, features, labels),
+        }
+
+    def _by_class(self, images: Tensor, features: Array, labels: Tensor | None) -> dict[str, Any]:
+        """Accuracy, and the metrics of `labels` class by class."""
+        count, k = len(self.train.classes), self.neighbours
+        seen = self.classifier.predict(images)
+        accuracy, recall, coverage = np.full(count, np.nan), np.full(count, np.nan), np.zeros(count)
+        overall = np.nan
+        if labels is not None:
+            overall, by_class = classifier_accuracy(self.classifier, images, labels)
+            accuracy[list(by_class)] = list(by_class.values())
+        asked = seen if labels is None else labels
+        for c in range(count):
+            real = self._features[(self.train.labels == c).cpu().numpy()]
+            made = features[(asked == c).cpu().numpy()]
+            if len(made):
+                coverage[c] = density_coverage(real, made, neighbours=k).coverage
+            if len(made) > k:
+                recall[c] = precision_recall(real, made, neighbours=k).recall
+        share = torch.bincount(seen, minlength=count).cpu().numpy() / len(seen)
+        return {
+            "accuracy": overall, "class_accuracy": accuracy, "class_recall": recall,
+            "class_coverage": coverage, "class_share": share,
+        }  # fmt: skip
 
 
 def _components(train: Images) -> PCAFeatures:
@@ -195,27 +200,25 @@ def _nearest(images: Tensor, real: Tensor) -> float:
     return float(np.median(np.concatenate([d.min(axis=1) for _, d in distances(x, y)])))
 
 
-def _check(
-    generated: Tensor, labels: Tensor | None, train: Images, test: Images, classifier: Classifier
-) -> None:
-    if len(generated) != len(test.images):
-        raise ValueError(
-            f"generated must hold as many images as test, {len(test.images)}, got "
-            f"{len(generated)}: most metrics depend on how many there are; compare one part after "
-            "another and average"
-        )
-    shapes = [tuple(x.shape[1:]) for x in (generated, train.images, test.images)]
-    if len(set(shapes)) > 1:
-        raise ValueError(
-            "generated, train and test must hold images of one shape, got "
-            + ", ".join(map(str, shapes))
-        )
+def _check(train: Images, test: Images, classifier: Classifier) -> None:
+    _check_shapes(train=train.images, test=test.images)
     count = len(train.classes)
     if test.classes != train.classes or classifier.classes != count:
         raise ValueError(
             f"train, test and classifier must know the same classes, got {train.classes}, "
             f"{test.classes} and a classifier of {classifier.classes}"
         )
+
+
+def _check_generated(generated: Tensor, labels: Tensor | None, train: Images, test: Images) -> None:
+    if len(generated) != len(test.images):
+        raise ValueError(
+            f"generated must hold as many images as test, {len(test.images)}, got "
+            f"{len(generated)}: most metrics depend on how many there are; compare one part after "
+            "another and average"
+        )
+    _check_shapes(generated=generated, train=train.images)
+    count = len(train.classes)
     if labels is not None and (
         labels.shape != (len(generated),) or labels.min() < 0 or labels.max() >= count
     ):
@@ -225,8 +228,17 @@ def _check(
         )
 
 
-def _check_classes(train: Images, asked: list[Tensor], neighbours: int) -> None:
-    found = sorted(set(torch.cat(asked).tolist()))
+def _check_shapes(**images: Tensor) -> None:
+    shapes = [tuple(x.shape[1:]) for x in images.values()]
+    if len(set(shapes)) > 1:
+        raise ValueError(
+            f"{' and '.join(images)} must hold images of one shape, got "
+            + ", ".join(map(str, shapes))
+        )
+
+
+def _check_classes(train: Images, asked: Tensor, neighbours: int) -> None:
+    found = sorted(set(asked.tolist()))
     few = {
         train.classes[c]: n for c in found if (n := int((train.labels == c).sum())) <= neighbours
     }

@@ -7,7 +7,7 @@ import torch
 from meanfluid.imaging import metrics
 from meanfluid.imaging.classifier import classifier_accuracy, train_classifier
 from meanfluid.imaging.data import Images
-from meanfluid.imaging.scores import compare_images
+from meanfluid.imaging.scores import ImageComparison
 
 CLASSES = 3
 PER_CLASS = (0.0, 1.5, -1.5)  # where the bright spot of a class is, along the rows
@@ -34,15 +34,14 @@ def classifier():
     return train_classifier(TRAIN, generator=torch.Generator().manual_seed(0), epochs=15)
 
 
+def comparison(classifier, **options):
+    given = {"train": TRAIN, "test": TEST, "generator": np.random.default_rng(3)} | options
+    return ImageComparison(classifier=classifier, **given)
+
+
 @pytest.fixture(scope="module")
 def compared(classifier):
-    def compare(images, labels, **options):
-        return compare_images(
-            images, labels, train=TRAIN, test=TEST, classifier=classifier,
-            generator=np.random.default_rng(3), **options,
-        )  # fmt: skip
-
-    return compare
+    return comparison(classifier)
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +104,14 @@ def test_noise_shows_in_the_precision_and_blur_in_the_recall(compared, real):
         assert bad.coverage[0] < good.coverage
 
 
+def test_the_floor_is_found_once_and_scores_do_not_depend_on_the_order(compared, real):
+    compared(TRAIN.images[:90], TRAIN.labels[:90])
+    again = compared(OTHER.images, OTHER.labels)
+    assert again.identical(real)
+    for name, value in compared.floor.items():
+        np.testing.assert_array_equal(again[name].sel(images="test"), value, err_msg=name)
+
+
 def test_copies_of_training_images_are_found_out(compared):
     table = compared(TRAIN.images[:90], TRAIN.labels[:90])
     near, floor = table.nearest_training_image.values
@@ -126,8 +133,8 @@ def test_a_class_that_is_never_made_is_missed_where_it_was_asked_for(compared):
     assert np.isnan(alone.class_recall[1])
 
 
-def test_without_labels_the_classes_found_take_their_place(compared, real):
-    table = compared(OTHER.images, None, permutations=0)
+def test_without_labels_the_classes_found_take_their_place(classifier, real):
+    table = comparison(classifier, permutations=0)(OTHER.images, None)
     assert np.isnan(table.accuracy[0]) and not np.isnan(table.accuracy[1])
     assert np.isnan(table.class_accuracy[0]).all() and np.isnan(table.energy_p_value).all()
     np.testing.assert_allclose(table.class_coverage[0], real.class_coverage[0], atol=0.1)
@@ -158,15 +165,9 @@ def test_a_class_with_few_training_images_is_refused(classifier):
     few = TRAIN._replace(labels=TRAIN.labels.clamp(max=1))
     few.labels[:5] = 2
     with pytest.raises(ValueError, match=r"more than neighbours=5 images of each .*'high': 5"):
-        compare_images(
-            OTHER.images, OTHER.labels, train=few, test=TEST, classifier=classifier,
-            generator=np.random.default_rng(0),
-        )  # fmt: skip
+        comparison(classifier, train=few)
 
 
 def test_sets_of_different_classes_are_refused(classifier):
     with pytest.raises(ValueError, match="the same classes, got"):
-        compare_images(
-            OTHER.images, OTHER.labels, train=TRAIN, test=TEST._replace(classes=("a", "b", "c")),
-            classifier=classifier, generator=np.random.default_rng(0),
-        )  # fmt: skip
+        comparison(classifier, test=TEST._replace(classes=("a", "b", "c")))

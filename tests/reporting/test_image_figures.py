@@ -15,7 +15,7 @@ def images(n=3, height=4, width=5, seed=0):
 
 
 def scores(models=("MeanFlow", "flow matching"), values=None):
-    """A table like those of `compare_images` put together; steps are not in order."""
+    """A table like those of `ImageComparison` put together; steps are not in order."""
     trials = [(model, steps) for model in models for steps in (4, 1)]
     found = np.arange(1.0, 1 + len(trials)) if values is None else np.asarray(values)
     return xarray.Dataset(
