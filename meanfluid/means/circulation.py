@@ -17,6 +17,7 @@ Box = Sequence[tuple[float, float]]
 # derivatives jump, and which is an approximation anyway.
 _CONVERGED, _CONVERGED_SPLINE = 1e-10, 1e-7
 _NODES = (16, 32, 64, 128, 256, 512)  # of Gauss and Legendre along every edge
+_TOGETHER = 2**18  # points at which velocity is evaluated at once, about
 _DEGREES = (8, 16, 32, 64, 128, 256)  # of the series in time
 
 
@@ -82,9 +83,8 @@ def _resolved(field: VelocityField, box: Box, times: Array, enough: float) -> tu
     extent = min(upper - lower for lower, upper in box)
     before = None
     for nodes in _NODES:
-        rows = [_mean(field, box, time, nodes) for time in times]
-        values = np.array([row for row, _ in rows])
-        scale = max(speed for _, speed in rows) / extent
+        values, speed = _means(field, box, times, nodes)
+        scale = speed / extent
         if before is not None and np.abs(values - before).max() <= enough * scale:
             return values, scale
         before = values
@@ -94,29 +94,40 @@ def _resolved(field: VelocityField, box: Box, times: Array, enough: float) -> tu
     )
 
 
-def _mean(field: VelocityField, box: Box, time: float, nodes: int) -> tuple[Array, float]:
-    """Mean vorticity at one time, and the largest speed met on the surface."""
-    d = field.dimension
-    points, weights = np.polynomial.legendre.leggauss(nodes)
-    total, speed = np.zeros((d, d)), 0.0  # total[i, j] is the mean of d v_j / d x_i
+def _means(field: VelocityField, box: Box, times: Array, nodes: int) -> tuple[Array, float]:
+    """Mean vorticity at each time, and the largest speed met on the surface."""
+    position, weight = _surface(box, nodes)
+    count, found, speed = len(position), [], 0.0
+    for some in np.array_split(times, max(1, len(times) * count // _TOGETHER)):
+        everywhere = np.tile(position, (len(some), 1))
+        velocity = field.velocity(np.repeat(some, count), everywhere)
+        speed = max(speed, float(np.abs(velocity).max(initial=0.0)))
+        velocity = velocity.reshape(len(some), *position.shape)
+        mean = np.einsum("mi,tmj->ijt", weight, velocity, optimize=True)  # of d v_j / d x_i
+        pairs = [(0, 1)] if len(box) == 2 else [(1, 2), (2, 0), (0, 1)]
+        found.append(np.stack([mean[i, j] - mean[j, i] for i, j in pairs], axis=1))
+    return np.concatenate(found), speed
+
+
+def _surface(box: Box, nodes: int) -> tuple[Array, Array]:
+    """Points (m, d) of a rule on the surface of a box, and weights with the outward normal.
+
+    Sums of v_j with column i of the weights, (m, d), are the mean of d v_j / d x_i over the box.
+    """
+    points, shares = np.polynomial.legendre.leggauss(nodes)
+    edges = [0.5 * (lower + upper) + 0.5 * (upper - lower) * points for lower, upper in box]
+    positions, weights = [], []
     for i, (lower, upper) in enumerate(box):
-        others = [k for k in range(d) if k != i]
-        edges = [
-            0.5 * (box[k][0] + box[k][1]) + 0.5 * (box[k][1] - box[k][0]) * points for k in others
-        ]
-        mesh = np.meshgrid(*edges, indexing="ij")
-        weight = np.ones(())
-        for _ in others:
-            weight = np.multiply.outer(weight, 0.5 * weights)
-        position = np.empty((mesh[0].size, d))
-        for k, coordinate in zip(others, mesh, strict=True):
-            position[:, k] = coordinate.ravel()
         for sign, end in ((1.0, upper), (-1.0, lower)):
-            position[:, i] = end
-            velocity = field.velocity(time, position)
-            speed = max(speed, float(np.abs(velocity).max()))
-            total[i] += sign * weight.ravel() @ velocity / (upper - lower)
-    if d == 2:
-        return np.array([total[0, 1] - total[1, 0]]), speed
-    curl = [total[1, 2] - total[2, 1], total[2, 0] - total[0, 2], total[0, 1] - total[1, 0]]
-    return np.array(curl), speed
+            face = [np.array([end]) if k == i else edge for k, edge in enumerate(edges)]
+            share = [np.ones(1) if k == i else 0.5 * shares for k in range(len(box))]
+            positions.append(_product(face))
+            weight = np.zeros_like(positions[-1])
+            weight[:, i] = sign / (upper - lower) * _product(share).prod(axis=1)
+            weights.append(weight)
+    return np.concatenate(positions), np.concatenate(weights)
+
+
+def _product(axes: Sequence[Array]) -> Array:
+    """All combinations of values along axes, (n, axes)."""
+    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes))
