@@ -120,7 +120,7 @@ class Mixture(nn.Module):
 
     def _options(self, active: dict[str, Part], given: dict[str, Any]) -> dict[str, dict[str, Any]]:
         """Hand what is given to the parts that name it."""
-        named = {name: _takes(part.loss) for name, part in self.parts.items()}
+        named = {name: takes(part.loss) for name, part in self.parts.items()}
         known = frozenset().union(*(names for names, _ in named.values()))
         open_ended = any(anything for _, anything in named.values())
         strange = [key for key in given if key not in known]
@@ -228,12 +228,12 @@ class LearnedWeights(nn.Module):
         return value._replace(loss=loss)
 
 
-def _takes(loss: Any) -> tuple[frozenset[str], bool]:
+def takes(loss: Any) -> tuple[frozenset[str], bool]:
     """Names of the options that a loss takes, and whether it takes any others."""
     if isinstance(loss, functools.partial):
-        return _takes(loss.func)
+        return takes(loss.func)
     if isinstance(loss, Mixture):
-        inside = [_takes(part.loss) for part in loss.parts.values()]
+        inside = [takes(part.loss) for part in loss.parts.values()]
         return frozenset().union(*(names for names, _ in inside)), any(a for _, a in inside)
     function = loss.forward if isinstance(loss, nn.Module) else loss
     parameters = inspect.signature(function).parameters.values()
@@ -242,7 +242,7 @@ def _takes(loss: Any) -> tuple[frozenset[str], bool]:
     anything = any(p.kind is p.VAR_KEYWORD for p in parameters)
     inner = getattr(loss, "loss", None)
     if anything and isinstance(loss, nn.Module) and callable(inner):  # handed on
-        handed, anything = _takes(inner)
+        handed, anything = takes(inner)
         names |= handed
     return names, anything
 

@@ -15,9 +15,11 @@ from torch import Generator, nn
 from tqdm import tqdm
 
 from meanfluid.learning.interrupts import delayed_interrupt
+from meanfluid.learning.mixtures import ALWAYS, takes
 from meanfluid.learning.ranks import Ranks
 from meanfluid.learning.records import Book, Report
 from meanfluid.learning.run import Run
+from meanfluid.learning.schedules import current
 from meanfluid.learning.steps import (
     Loss,
     Manner,
@@ -161,7 +163,9 @@ def fit(
     step.
     """
     decays = _decays(ema)
-    _check(model, steps, batch, every, checkpoint_every, decays, teacher)
+    _check(model, steps, batch, every, checkpoint_every, decays)
+    if teacher is not None:
+        _check_teacher(teacher, loss)
     manner = Manner(clip, accumulate, precision, compile)
     manner.check(model, batch)
     ranks = Ranks(model)
@@ -217,7 +221,6 @@ def _check(
     every: int,
     checkpoint_every: int,
     decays: tuple[float, ...],
-    teacher: float | None,
 ) -> None:
     if not any(p.requires_grad for p in model.parameters()):
         raise ValueError("the model has no parameters to train")
@@ -232,5 +235,14 @@ def _check(
     for decay in decays:
         if not 0 < decay < 1:
             raise ValueError(f"ema must be a decay between 0 and 1, or several, got {decay}")
-    if teacher is not None and not 0 < teacher < 1:
-        raise ValueError(f"teacher must be a decay between 0 and 1, got {teacher}")
+
+
+def _check_teacher(decay: float, loss: Loss) -> None:
+    if not 0 < decay < 1:
+        raise ValueError(f"teacher must be a decay between 0 and 1, got {decay}")
+    names, anything = takes(current(loss, 0.0))
+    if "teacher" not in names and not anything:
+        raise ValueError(
+            f"teacher={decay} is for a loss that takes teacher=, such as semigroup_loss or "
+            f"bootstrap_loss; {loss!r} takes {', '.join(sorted(names - ALWAYS)) or 'no options'}"
+        )

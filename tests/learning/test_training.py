@@ -19,6 +19,7 @@ from meanfluid.learning import (
     fit,
     material_loss,
     steps_within,
+    supervised_loss,
 )
 from meanfluid.learning.steps import Stepper
 from tests.learning.training_run import STEPS, parts, run
@@ -275,11 +276,18 @@ def test_a_budget_in_seconds_becomes_a_number_of_steps_and_leaves_no_trace():
         ({"steps": 0}, "steps must be a whole number of at least 1, got 0"),
         ({"batch": 1.5}, "batch must be a whole number of at least 1, got 1.5"),
         ({"ema": 1.0}, "decay between 0 and 1, or several, got 1.0"),
+        ({"teacher": 0.0}, "teacher must be a decay between 0 and 1, got 0.0"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         run(None, **options)
+
+
+def test_a_teacher_is_refused_for_a_loss_that_takes_none():
+    model, sampler, generator = parts()
+    with pytest.raises(ValueError, match="for a loss that takes teacher=, .* takes .*mean"):
+        fit(model, supervised_loss, sampler, steps=1, generator=generator, teacher=0.9)
 
 
 def test_losses_that_return_something_else_and_models_without_weights_are_refused():
