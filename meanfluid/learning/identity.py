@@ -96,7 +96,14 @@ def free_end_derivative(
 
 
 def material_residual(
-    model: Model, x: Tensor, *, t: Times, s: Times, observable: Tensor, advection: Tensor
+    model: Model,
+    x: Tensor,
+    *,
+    t: Times,
+    s: Times,
+    observable: Tensor,
+    advection: Tensor,
+    condition: Tensor | None = None,
 ) -> Tensor:
     """Residual u - f - (s - t) D_w u of the material identity; zero for the exact mean.
 
@@ -109,8 +116,12 @@ def material_residual(
         f(x, t), what is averaged; for the average velocity, v.
     advection : (n, d), length / time
         w(x, t), what carries the mean; for Lagrangian means, v.
+    condition : (n, ...), optional
+        Handed to the model.
     """
-    u, derivative = material_derivative(model, x, t=t, s=s, advection=advection)
+    u, derivative = material_derivative(
+        model, x, t=t, s=s, advection=advection, condition=condition
+    )
     check_tangent("observable", observable, u)
     return u - observable - beside(spread(s, x) - spread(t, x), u) * derivative
 
