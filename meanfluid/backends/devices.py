@@ -9,12 +9,14 @@ import importlib
 import importlib.util
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
 
 import numpy as np
 
 from meanfluid.errors import MissingExtraError, missing_extra
+
+Record = TypeVar("Record", bound=Any)
 
 _CUDA, _CUDA_MANAGED = 2, 13  # DLPack's names for memory of a GPU
 
@@ -143,6 +145,26 @@ def beside(array: Any, other: Any) -> Any:
 def giver_of(array: Any) -> Callable[[Any], Any]:
     """Return what turns NumPy or CuPy results into arrays of the library that `array` is of."""
     return home_of(array).give if is_on_gpu(array) else unchanged
+
+
+def at_home(record: Record, array: Any) -> Record:
+    """Return a dataclass with its NumPy arrays, in dicts too, as arrays of the library of `array`.
+
+    What is called `provenance` stays as it is.
+    """
+    if not is_on_gpu(array):
+        return record
+    give = giver_of(array)
+
+    def moved(value: Any) -> Any:
+        if isinstance(value, np.ndarray):
+            return give(as_cupy(value))
+        if isinstance(value, dict):
+            return {name: moved(part) for name, part in value.items()}
+        return value
+
+    names = [f.name for f in fields(record) if f.name != "provenance"]
+    return replace(record, **{name: moved(getattr(record, name)) for name in names})
 
 
 def unchanged(array: Any) -> Any:

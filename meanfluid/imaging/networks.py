@@ -4,9 +4,9 @@ A network takes images (n, channels, height, width), anchor times (n,), free end
 has classes, class numbers (n,), and returns images of the same shape. The number `classes` itself
 is the null class, which stands for no condition. `UNet` is in `unet`, `DiT` in `transformer`.
 
-Forward-mode differentiation handles them, also inside a compiled function. For gradients through
-the derivative, torch 2.13 compiles right code only with
-``torch._inductor.config.allow_buffer_reuse = False``; otherwise it raises an error of ZeroTensors.
+Forward-mode differentiation handles them, also inside a compiled function, as `fit` compiles it.
+Elsewhere compile with ``options={"allow_buffer_reuse": False}``: otherwise gradients through the
+derivative raise an error of ZeroTensors (torch 2.13).
 """
 
 import math

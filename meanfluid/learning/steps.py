@@ -99,8 +99,7 @@ class Stepper:
         self.cleared = [*{id(p): p for p in (*model.parameters(), *self.held)}.values()]
         self._require_held(loss)
         _require_same_place(model, self.extra)
-        # For the shapes met: batches are of one size, and code for any size takes long to make.
-        self.evaluate = torch.compile(_evaluate, dynamic=False) if manner.compile else _evaluate
+        self.evaluate = _compiled() if manner.compile else _evaluate
 
     def step(
         self, batch: Batch, *, progress: float, number: int, teacher: nn.Module | None = None
@@ -263,6 +262,15 @@ def require_finite(values: Tensor, when: str) -> None:
 
 def _evaluate(loss: Loss, model: nn.Module, options: dict[str, Any]) -> LossValue:
     return loss(model, **options)
+
+
+def _compiled() -> Any:
+    """Compile `_evaluate` for the shapes met: code for any size of batch takes long to make.
+
+    Where buffers are used again, torch 2.11 and 2.13 make code that fails, or is wrong, for losses
+    with a forward-mode derivative.
+    """
+    return torch.compile(_evaluate, dynamic=False, options={"allow_buffer_reuse": False})
 
 
 def _parts(batch: Batch, count: int) -> Sequence[Batch]:

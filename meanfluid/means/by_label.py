@@ -139,7 +139,7 @@ def _from_the_middle(
     found = np.isfinite(path.position).all(axis=1)
     position = np.where(found[:, None], path.position, x)
     met = followed(field, functions, position, middle, window, options)
-    unit = np.zeros_like(x, shape=(*x.shape, x.shape[1])) + np.eye(x.shape[1])
+    unit = devices.beside(x, np.broadcast_to(np.eye(x.shape[1]), (*x.shape, x.shape[1])))
     inverse = Inverse(position, unit, 0.0 * path.error, found)
     quick |= {"estimate_error": False}
     changes = _errors_by_label(field, functions, met, position, inverse, middle, window, quick)
@@ -163,7 +163,8 @@ def _by_mean_position(
     position = np.where(found[:, None], inverse.position, x)
     functions = {**functions, PLACE: place(field)}
     met = followed(field, functions, position, span, window, options)
-    status = np.where(found, met.status, np.where(status == 0, Status.NOT_INVERTIBLE, status))
+    lost = np.where(status == 0, int(Status.NOT_INVERTIBLE), status)
+    status = np.where(found, met.status, lost)
     values = {name: np.where(_like(found, v), v, np.nan) for name, v in met.values.items()}
     errors = {name: np.where(found, error, np.nan) for name, error in met.errors.items()}
     met = Followed(values, errors, status.astype(np.int8))
@@ -181,7 +182,10 @@ def _by_mean_position(
 def _found(
     field: VelocityField, x: Any, span: Span, window: Window, options: dict[str, Any]
 ) -> tuple[Inverse, Any]:
-    """Positions at the anchor of trajectories with mean positions x; status of a first guess."""
+    """Positions at the anchor of trajectories with mean positions x; status of a first guess.
+
+    Newton steps are made on the host; the trajectories are followed where x is.
+    """
     d = field.dimension
     functions = {PLACE: place(field), "slope": _slope(field)}
     guess = _guess(field, x, span, window, options)
@@ -192,16 +196,19 @@ def _found(
         if ready:  # the first call is for the guess
             met = ready.pop()
         else:
-            own = span.of(devices.to_host(which))
-            met = followed(field, functions, a, own, window, options, gradient=True)
-        return met.values[PLACE].reshape(-1, d), met.values["slope"].reshape(-1, d, d)
+            beside = devices.beside(x, a)
+            met = followed(field, functions, beside, span.of(which), window, options, gradient=True)
+        value, slope = (devices.to_host(met.values[name]) for name in (PLACE, "slope"))
+        return value.reshape(-1, d), slope.reshape(-1, d, d)
 
-    reach = _reach(first, guess)
-    size = np.where(np.isfinite(reach), reach, 0.0) + vector_norm(x)
+    reach, target = devices.to_host(_reach(first, guess)), devices.to_host(x)
+    size = np.where(np.isfinite(reach), reach, 0.0) + vector_norm(target)
     rtol, atol = options.get("rtol", 1e-11), options.get("atol", 0.0)
     tolerance = max(_CLOSE * rtol, _FINEST) * size + _CLOSE * atol
     enough = max(_CLOSE_ENOUGH * rtol, _FINEST_ENOUGH) * size + _CLOSE_ENOUGH * atol
-    return inverted(mean_position, x, guess, tolerance, enough=enough), first.status
+    start = devices.to_host(guess)
+    found = inverted(mean_position, target, start, tolerance, enough=enough)
+    return found.beside(x), first.status
 
 
 def _guess(
@@ -233,7 +240,8 @@ def _errors_by_label(
     times = (np.tile(t, d) if np.ndim(t) else t for t in (span.start, span.end, span.anchor))
     moved = np.where(np.isfinite(moved), moved, 0.0)
     beside = followed(field, functions, moved, Span(*times), window, options)
-    back = np.linalg.inv(np.where(inverse.found[:, None, None], inverse.gradient, np.eye(d)))
+    unit = devices.beside(position, np.eye(d))
+    back = np.linalg.inv(np.where(inverse.found[:, None, None], inverse.gradient, unit))
     changes = {}
     for name, value in beside.values.items():
         there = value.reshape(d, count, -1)

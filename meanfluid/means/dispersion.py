@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from meanfluid.backends import devices
 from meanfluid.fields.velocity_field import Array, VelocityField
 from meanfluid.trajectories import attributes as cf
 from meanfluid.trajectories.checks import checked_field
@@ -102,7 +103,8 @@ def dispersion(
     if options.get("on_failure", "raise") != "raise":
         raise ValueError("statistics over particles need all of them; leave out on_failure")
     if not holds_labels(position, field):
-        return _statistics(field, position, start, times, options)[0]
+        found = _statistics(field, position, start, times, options)[0]
+        return devices.at_home(found, position)
     checked_field(field)
     labels = labels_of(position, field)
     begin, ends = labels.times(start), labels.instants(times)
@@ -122,20 +124,21 @@ def _statistics(
     count = len(path.displacement)
     if count < 2:
         raise ValueError(f"statistics over particles need at least two, got {count}")
-    first = field.velocity(start, np.asarray(position, dtype=float))
-    last = np.stack(
-        [field.velocity(end, path.position[:, k]) for k, end in enumerate(ends)], axis=1
+    here, there, moved, mean = map(
+        devices.to_host, (position, path.position, path.displacement, path.average_velocity)
     )
-    displacement, displacement_error = _covariance(path.displacement, path.displacement)
+    first = field.velocity(start, here)
+    last = np.stack([field.velocity(end, there[:, k]) for k, end in enumerate(ends)], axis=1)
+    displacement, displacement_error = _covariance(moved, moved)
     correlation, correlation_error = _covariance(np.broadcast_to(first[:, None], last.shape), last)
     found = Dispersion(
         duration=ends - start,
         displacement=displacement,
         displacement_error=displacement_error,
-        velocity=_covariance(path.average_velocity, path.average_velocity)[0],
+        velocity=_covariance(mean, mean)[0],
         correlation=correlation,
         correlation_error=correlation_error,
-        drift=path.average_velocity.mean(axis=0),
+        drift=mean.mean(axis=0),
     )
     return found, path
 

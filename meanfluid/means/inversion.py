@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from meanfluid.backends import devices
 from meanfluid.fields.velocity_field import Array
 from meanfluid.trajectories.results import vector_norm
 
@@ -40,6 +41,11 @@ class Inverse:
     distance: Any
     found: Any
 
+    def beside(self, array: Any) -> "Inverse":
+        """Return the same where an array is, on the host or on a GPU."""
+        parts = (self.position, self.gradient, self.distance, self.found)
+        return Inverse(*(devices.beside(array, part) for part in parts))
+
 
 def inverted(
     function: MapWithGradient, target: Array, guess: Array, tolerance: Any, *, enough: Any = None,
@@ -52,6 +58,7 @@ def inverted(
     function : callable ``(position (k, d), which (k,)) -> value (k, d), gradient (k, d, d)``
         Called for the points that are not done; `which` are their numbers.
     target, guess : (n, d)
+        NumPy arrays.
     tolerance : float or (n,)
         Distance at which a point is done, in the unit of `target`.
     enough : float or (n,), optional

@@ -12,6 +12,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
+from meanfluid.backends import devices
 from meanfluid.fields.sampled import Boundary, sampled
 from meanfluid.fields.velocity_field import Array, VelocityField
 from meanfluid.means.along import eulerian_mean
@@ -204,7 +205,8 @@ def effective_velocity(
 
     def flux(place: Array, time: Array) -> tuple[Array, Array]:
         amount, status = _arrived(field, tracer, place, start, time, options)
-        carried = amount[:, None] * field.velocity(time, place)
+        velocity = field.velocity(devices.to_host(time), devices.to_host(place))
+        carried = amount[:, None] * devices.beside(place, velocity)
         return np.concatenate([amount[:, None], carried], axis=1), status
 
     value, error, status = _quadrature(flux, field, position, start, end, window, nodes)
@@ -326,12 +328,12 @@ def _gauss_legendre(
     place, share = np.polynomial.legendre.leggauss(count)
     time = start + (end - start) * (1.0 + place) / 2.0
     weight = share * window.weight(time, start, end)
-    total: Array = np.zeros(1)
-    status: Any = np.zeros(len(x), dtype=np.int8)
+    total: Any = 0.0
+    status: Any = None
     for t, w in zip(time, weight / weight.sum(), strict=True):
         value, ended = function(x, np.full(len(x), t))
         total = total + w * value
-        status = np.where(status == 0, ended, status)
+        status = ended if status is None else np.where(status == 0, ended, status)
     return total, status
 
 
@@ -347,7 +349,7 @@ def _arrived(
 
 
 def _evaluated(tracer: Tracer, position: Array) -> Array:
-    value = np.asarray(tracer(position), dtype=float)
+    value: Array = devices.beside(position, tracer(position)).astype(float, copy=False)
     if value.shape != position.shape[:1]:
         raise ValueError(
             f"tracer must return one number per position, shape {position.shape[:1]}, got "

@@ -286,7 +286,7 @@ def test_settings_that_make_no_sense_are_refused(options, message):
 
 def test_a_teacher_is_refused_for_a_loss_that_takes_none():
     model, sampler, generator = parts()
-    with pytest.raises(ValueError, match="for a loss that takes teacher=, .* takes .*mean"):
+    with pytest.raises(ValueError, match=r"for a loss that takes teacher=, .* takes .*mean"):
         fit(model, supervised_loss, sampler, steps=1, generator=generator, teacher=0.9)
 
 

@@ -1,7 +1,7 @@
 r"""Means in closed form or nearly: of linear maps, of rotations, of points on a sphere.
 
 They are what the means of maps become where the maps are linear, or rotations of the plane or the
-sphere.
+sphere. Matrices are small, and all is done on the host; means are arrays like their members.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from meanfluid.backends import devices
 from meanfluid.means import boxes, cf
 from meanfluid.means.geometric.torus import checked_weights
 from meanfluid.means.members import ends_of, matrices_of, members_of, require_no_dim
@@ -68,7 +69,7 @@ def group_exponential_mean(
         shift = np.einsum("m,mij->ij", w, logarithms)
         scale = max(1.0, float(np.abs(logarithms).max()))
         if float(np.abs(shift).max()) <= _ROUNDING * scale * len(mean):
-            return mean
+            return devices.beside(matrices, mean)
         mean = expm(shift) @ mean
     raise RuntimeError(
         f"the group-exponential mean did not converge in {_ITERATIONS} iterations: mean logarithm "
@@ -120,7 +121,7 @@ def unimodular_mean(
     left, sigma, right = np.linalg.svd(np.einsum("m,mij->ij", w, a))
     if np.linalg.det(left) * np.linalg.det(right) < 0:
         left[:, -1], sigma[-1] = -left[:, -1], -sigma[-1]
-    return left @ np.diag(_unimodular(sigma)) @ right
+    return devices.beside(matrices, left @ np.diag(_unimodular(sigma)) @ right)
 
 
 def rotation_mean(
@@ -167,7 +168,8 @@ def rotation_mean(
             f"expected rotations, got a matrix off orthogonality by {off:.1e} or a reflection"
         )
     left, _, right = np.linalg.svd(group_exponential_mean(a, weights=w))
-    return left @ right  # orthogonal to rounding, however many products made it
+    mean = left @ right  # orthogonal to rounding, however many products made it
+    return devices.beside(rotations, mean)
 
 
 def sphere_mean(
@@ -204,7 +206,7 @@ def sphere_mean(
     if cf.is_xarray(points):
         return _of_points(points, weights, dim)
     require_no_dim(dim)
-    x = np.asarray(points, dtype=float)
+    x = devices.to_host(points).astype(float)
     if x.ndim != 3 or x.shape[-1] != 3 or len(x) == 0:
         raise ValueError(f"points must have shape (members, n, 3), got {x.shape}")
     if not float(np.abs(np.linalg.norm(x, axis=-1) - 1.0).max(initial=0.0)) < _MEMBER:
@@ -224,7 +226,7 @@ def sphere_mean(
         shift = np.einsum("m,mni->ni", w, stretch * across)
         turn = np.linalg.norm(shift, axis=-1, keepdims=True)
         if float(turn.max(initial=0.0)) <= _ROUNDING:
-            return centre
+            return devices.beside(points, centre)
         centre = np.cos(turn) * centre + np.sinc(turn / np.pi) * shift
         centre /= np.linalg.norm(centre, axis=-1, keepdims=True)
     raise RuntimeError(
@@ -258,7 +260,7 @@ def _of_points(data: Any, weights: Any, dim: str | None) -> Any:
 
 def _checked(matrices: Any, weights: ArrayLike | None, dim: str | None) -> tuple[Any, Any]:
     require_no_dim(dim)
-    a = np.asarray(matrices, dtype=float)
+    a = devices.to_host(matrices).astype(float)
     if a.ndim != 3 or a.shape[1] != a.shape[2] or len(a) == 0 or not np.isfinite(a).all():
         raise ValueError(f"matrices must be finite and of shape (members, d, d), got {a.shape}")
     if not (np.linalg.det(a) > 0).all():

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from meanfluid.backends import devices
 from meanfluid.fields.velocity_field import Array
 from meanfluid.means import boxes, cf
 from meanfluid.means.members import (
@@ -38,7 +39,7 @@ def matrix_norm(matrix: Any) -> Array:
 
 def lifting(gradient: Any) -> Any:
     """Return the unit matrix plus the gradient of displacement, (..., dimension, dimension)."""
-    return gradient + np.eye(gradient.shape[-1], like=gradient)
+    return gradient + devices.beside(gradient, np.eye(gradient.shape[-1]))
 
 
 def pseudomomentum(gradient: Any, velocity: Any, displacement: Any, rotation: Any = None) -> Any:

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from meanfluid.backends import devices
 from meanfluid.fields.velocity_field import Array
 from meanfluid.means.glm.algebra import densities, lifting, matrix_norm, pseudomomentum
 from meanfluid.means.glm.records import GeneralisedLagrangianMean
@@ -212,23 +211,6 @@ def spread_out(
         for f in fields(result)
     }
     return GeneralisedLagrangianMean(**parts | {"status": status, "provenance": result.provenance})
-
-
-def at_home(result: GeneralisedLagrangianMean, position: Any) -> GeneralisedLagrangianMean:
-    """Return the arrays of a result as those of the library that `position` belongs to."""
-    if not devices.is_on_gpu(position):
-        return result
-    give = devices.giver_of(position)
-
-    def moved(value: Any) -> Any:
-        if isinstance(value, np.ndarray):
-            return give(devices.as_cupy(value))
-        if isinstance(value, dict):
-            return {name: moved(part) for name, part in value.items()}
-        return value
-
-    parts = {f.name: moved(getattr(result, f.name)) for f in fields(result)}
-    return GeneralisedLagrangianMean(**parts | {"provenance": result.provenance})
 
 
 def _half(members: Members) -> Members:

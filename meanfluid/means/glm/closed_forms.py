@@ -12,7 +12,7 @@ from meanfluid.backends.derivatives import differentiated
 from meanfluid.fields.elementary import numpy_functions
 from meanfluid.fields.velocity_field import Array, NoParameters
 from meanfluid.means.glm.algebra import checked_rotation, matrix_norm
-from meanfluid.means.glm.assembly import Members, Uncertainty, assembled, at_home, probed
+from meanfluid.means.glm.assembly import Members, Uncertainty, assembled, probed
 from meanfluid.means.glm.checks import require_zero_mean
 from meanfluid.means.glm.ensembles import Ensemble, EnsembleLike, ensemble_of
 from meanfluid.means.glm.labelled import AT_DISPLACED, first_of, found_in, quantities_of
@@ -110,8 +110,8 @@ def closed_form_mean(
             "displacement": name_of(displacement, "displacement"),
         },
     }
-    result = at_home(assembled(several, uncertainty, f, given, phases=members.phases), position)
-    return found_in(result, result.provenance)
+    result = assembled(several, uncertainty, f, given, phases=members.phases)
+    return found_in(devices.at_home(result, position), result.provenance)
 
 
 def _records(parameters: Any, count: int) -> Sequence[Any]:

@@ -14,7 +14,6 @@ from meanfluid.means.glm.assembly import (
     Members,
     Uncertainty,
     assembled,
-    at_home,
     probed,
     reach,
     spread_out,
@@ -140,7 +139,7 @@ def ensemble_mean(
     good = status == Status.OK
     target = x[good] if label == "mean" else None
     result = _averaged(members, flights, good, target, (labels, stop), functions, f)
-    result = at_home(spread_out(result, good, status), position)
+    result = devices.at_home(spread_out(result, good, status), position)
     return found_in(result, result.provenance)
 
 

@@ -14,7 +14,6 @@ from meanfluid.means.glm.assembly import (
     Members,
     Uncertainty,
     assembled,
-    at_home,
     probed,
     reach,
     spread_out,
@@ -128,7 +127,7 @@ def orbit_mean(
     result = _averaged(wave, orbits, good, (labels, target), functions, f)
     result = spread_out(result, good, status)
     end = ends_of(time, result.period)
-    return found_in(at_home(result, position), result.provenance, end)
+    return found_in(devices.at_home(result, position), result.provenance, end)
 
 
 def _checked_guess(guess: Any, x: Array) -> Array:

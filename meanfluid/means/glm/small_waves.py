@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from meanfluid.backends import devices
 from meanfluid.backends.bodies import Observable, observable_shape
 from meanfluid.backends.derivatives import differentiated
 from meanfluid.fields.elementary import numpy_functions
@@ -108,9 +109,9 @@ def small_amplitude_mean(
     Returns
     -------
     SmallAmplitudeMean
-        NumPy arrays. xarray in gives xarray out: a Dataset of all that is one number or vector at a
-        mean position; see `trajectories.doors.on_labels`. The mean over the phase is called one
-        over time, at `start`.
+        Computed on the host. xarray in gives xarray out: a Dataset of all that is one number or
+        vector at a mean position; see `trajectories.doors.on_labels`. The mean over the phase is
+        called one over time, at `start`.
 
     Raises
     ------
@@ -159,6 +160,7 @@ def small_amplitude_mean(
         stokes_corrections=corrections,
         steepness=size_of,
     )
+    mean = devices.at_home(mean, position)
     return found_in(mean, {"field": field.name, **described(field)}, end=time)
 
 

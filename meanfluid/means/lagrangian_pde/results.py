@@ -80,7 +80,7 @@ class GriddedMean:
 
 def marked(values: Mapping[str, Any], status: Any) -> dict[str, Any]:
     """Return values with NaN where the status is not OK."""
-    good = status == Status.OK
+    good = status == int(Status.OK)  # CuPy compares with plain numbers only
     if bool(good.all()):
         return dict(values)
     return {name: np.where(good, value, np.nan) for name, value in values.items()}

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 import meanfluid as mf
-from meanfluid.backends import devices
 from meanfluid.means.lagrangian_pde import (
     Grid,
     RationalFilter,
@@ -21,6 +20,7 @@ from meanfluid.means.lagrangian_pde import (
     mean_on_grid,
     remapped,
 )
+from tests import elsewhere
 from tests.means.lagrangian_pde.cases import (
     COSINE,
     GYRE,
@@ -108,83 +108,18 @@ def test_the_mean_label_runs_on_arrays_too(exact, bound):
     assert error < bound
 
 
-class Elsewhere(np.lib.mixins.NDArrayOperatorsMixin):
-    """An array of a library that NumPy functions dispatch to, and that is not NumPy's, as CuPy's.
-
-    It refuses to become a NumPy array by itself, or to be mixed with one.
-    """
-
-    def __init__(self, array):
-        self.array = array
-
-    def __array__(self, *args, **kwargs):
-        raise TypeError("implicit conversion to a NumPy array is not allowed")
-
-    def __array_ufunc__(self, ufunc, method, *inputs, **kwargs):
-        for value in inputs:
-            if isinstance(value, np.ndarray) and value.ndim:
-                raise TypeError(f"unsupported type {type(value)} in {ufunc}")
-        return carried_out(getattr(ufunc, method), inputs, kwargs)
-
-    def __array_function__(self, function, types, args, kwargs):
-        return carried_out(function, args, kwargs)
-
-    def __getattr__(self, name):
-        value = getattr(self.array, name)
-        if callable(value):
-            return lambda *args, **kwargs: carried_out(value, args, kwargs)
-        return value
-
-    def __getitem__(self, key):
-        return wrapped(self.array[unwrapped(key)])
-
-    def __setitem__(self, key, value):
-        self.array[unwrapped(key)] = unwrapped(value)
-
-    def __len__(self):
-        return len(self.array)
-
-    def __iter__(self):
-        return map(wrapped, self.array)
-
-    def __bool__(self):
-        return bool(self.array)
-
-    def __float__(self):
-        return float(self.array)
-
-
-def wrapped(value):
-    return Elsewhere(value) if isinstance(value, np.ndarray | np.generic) else value
-
-
-def unwrapped(value):
-    if isinstance(value, Elsewhere):
-        return value.array
-    if isinstance(value, tuple | list):
-        return type(value)(unwrapped(part) for part in value)
-    return value
-
-
-def carried_out(function, args, kwargs):
-    found = function(*unwrapped(args), **{key: unwrapped(part) for key, part in kwargs.items()})
-    return tuple(map(wrapped, found)) if isinstance(found, tuple) else wrapped(found)
-
-
 def test_arrays_stay_with_their_library(monkeypatch):
     """As those of CuPy do: no array is made of NumPy's on the way, but for the final remapping."""
-    is_elsewhere = lambda array: isinstance(array, Elsewhere)  # noqa: E731
-    monkeypatch.setattr(devices, "is_on_gpu", is_elsewhere)
-    monkeypatch.setattr(devices, "as_cupy", lambda a: a if is_elsewhere(a) else Elsewhere(a))
-    monkeypatch.setattr(devices, "to_host", lambda a: np.asarray(unwrapped(a)))
+    elsewhere.stand_in(monkeypatch)
     ours, theirs = (
         RunningMean(Spectral(LINE), exponential(2.0), SIZES, 0.0, start)
-        for start in (on_nodes(0.0)[1], Elsewhere(on_nodes(0.0)[1]))
+        for start in (on_nodes(0.0)[1], elsewhere.sent(on_nodes(0.0)[1]))
     )
     velocity, observed = (np.stack([part] * 3) for part in on_nodes(1.0))
     ours.step(velocity, observed, 0.1)
-    theirs.step(Elsewhere(velocity), Elsewhere(observed), 0.1)
+    theirs.step(elsewhere.sent(velocity), elsewhere.sent(observed), 0.1)
     mean, there = ours.mean(), theirs.mean()
+    is_elsewhere, unwrapped = elsewhere.is_elsewhere, elsewhere.unwrapped
     assert is_elsewhere(there.values["f"]) and is_elsewhere(there.to_mean)
     np.testing.assert_array_equal(there.values["f"].array, mean.values["f"])
     np.testing.assert_array_equal(unwrapped(there.mean_position), mean.mean_position)
