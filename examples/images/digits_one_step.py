@@ -46,6 +46,7 @@ parser.add_argument("--guidance", type=float, default=1.0, help="strength; 1 is 
 parser.add_argument("--coupling", default="optimal", choices=["independent", "optimal"])
 parser.add_argument("--width", type=int, default=256, help="of the network")
 parser.add_argument("--batch", type=int, default=256)
+parser.add_argument("--rate", type=float, default=4e-3, help="of learning, at first")
 parser.add_argument("--momentum", type=float, default=0.9, help="Adam's first decay")
 parser.add_argument("--output", type=Path, default=Path("results/digits_one_step"))
 parser.add_argument("--device", default="cpu", help="where the models are trained")
@@ -79,7 +80,9 @@ for name, diagonal in learned.items():
         tuple(data.shape[1:]), classes=classes, width=arguments.width, generator=generator
     )
     model = AverageVelocity(None, network, tangent="free").to(device)
-    optimiser = torch.optim.Adam(model.parameters(), lr=1e-3, betas=(arguments.momentum, 0.99))
+    optimiser = torch.optim.Adam(
+        model.parameters(), lr=arguments.rate, betas=(arguments.momentum, 0.99)
+    )
     sampler = NoisePath(
         data, UniformTriangle(diagonal=diagonal), condition=labels, null=classes, drop=0.1,
         coupling=arguments.coupling,

@@ -51,6 +51,7 @@ parser.add_argument("--compared", type=int, default=4096, help="on either side o
 parser.add_argument("--training", type=float, default=400.0, help="seconds")
 parser.add_argument("--steps", type=int, help="training steps, whatever the time")
 parser.add_argument("--batch", type=int, default=16)
+parser.add_argument("--rate", type=float, default=2e-3, help="of learning, at first")
 parser.add_argument("--widths", type=int, nargs="+", default=[8, 16], help="of the U-Net")
 parser.add_argument("--output", type=Path, default=Path("results/turbulence_one_step"))
 parser.add_argument("--device", default="cpu", help="where the model is trained")
@@ -82,7 +83,7 @@ loss = partial(generative_loss, moving=arguments.batch - int(diagonal * argument
 settings = {
     "generator": torch.Generator(device).manual_seed(arguments.seed),
     "batch": arguments.batch,
-    "optimiser": torch.optim.Adam(model.parameters(), lr=2e-3, betas=(0.9, 0.99)),
+    "optimiser": torch.optim.Adam(model.parameters(), lr=arguments.rate, betas=(0.9, 0.99)),
     "clip": 1.0,
     "compile": arguments.compile,
 }

@@ -29,7 +29,7 @@ from meanfluid.learning.average_velocity import beside
 from meanfluid.learning.families import back_trace_loss, bootstrap_loss, picard_loss
 from meanfluid.learning.losses import short, weighted
 from meanfluid.learning.mixtures import Mixture, Part
-from meanfluid.learning.schedules import Scheduled, Sigmoid
+from meanfluid.learning.schedules import Ramp, Scheduled, Sigmoid
 from study.flows import MAIN, Flow
 
 GYRE = ("double_gyre",)
@@ -45,15 +45,17 @@ class Optimiser:
 
     kind: str
     beta1: float
+    rate: float = 5e-3  # of SOAP
 
     def __call__(self, parameters: Iterable[Any]) -> torch.optim.Optimizer:
         if self.kind == "SOAP":
-            return SOAP(list(parameters), betas=(self.beta1, 0.95))
+            return SOAP(list(parameters), lr=self.rate, betas=(self.beta1, 0.95))
         return torch.optim.Adam(list(parameters), lr=2e-3, betas=(self.beta1, 0.99), eps=1e-10)
 
     @property
     def label(self) -> str:
-        return f"{self.kind} {self.beta1:g}"
+        rate = f", rate {self.rate:g}" if self.rate != Optimiser.rate else ""
+        return f"{self.kind} {self.beta1:g}{rate}"
 
 
 @dataclass(frozen=True)
@@ -161,12 +163,15 @@ stopped = partial(material_loss, grad_through_jvp=0.0)
 full = partial(material_loss, grad_through_jvp=1.0)
 published = partial(material_loss, grad_through_jvp=0.0, power=1.0, window_power=0.0)
 unweighted = partial(material_loss, grad_through_jvp=0.0, power=0.5, window_power=0.0)
-LITTLE = Optimiser("SOAP", 0.5)
+rising = Scheduled(partial(material_loss, window_power=1.5), grad_through_jvp=Ramp(0.75, 1.0))
+LITTLE, FAST = Optimiser("SOAP", 0.5), Optimiser("SOAP", 0.95, 12e-3)
 
 MAIN_ARMS = (
     Arm("material", "material, half gradient", IDENTITY, material_loss),
     Arm("material_stop", "material, stopped gradient", IDENTITY, stopped, LITTLE),
     Arm("material_full", "material, full gradient", IDENTITY, full),
+    Arm("material_rising", "material, rising gradient", IDENTITY, rising),
+    Arm("material_rising_fast", "material, rising, fast", IDENTITY, rising, FAST),
     Arm("endpoint", "endpoint", IDENTITY, endpoint_loss, LITTLE),
     Arm("semigroup", "semigroup", IDENTITY, semigroup_loss, extra=anywhere),
     Arm(
@@ -185,6 +190,7 @@ MAIN_ARMS = (
     ),
     Arm("bootstrap", "bootstrap, teacher", SHORT, bootstrap_loss, teacher=DECAY),
     Arm("supervised", "supervised", EXACT, supervised_loss),
+    Arm("supervised_fast", "supervised, fast", EXACT, supervised_loss, FAST),
 )  # fmt: skip
 BASE = {arm.name: arm for arm in MAIN_ARMS}
 

@@ -13,9 +13,10 @@ from study.flows import flow
 from study.records import DIVERGED, Results
 from study.scores import FIFTHS, JUMPS, QUARTERS
 
-MARKERS = "osD^vPX*<>p"
+MARKERS = "osDdh^vPX*<>p8"
 PALETTE = (
-    *COLOURS, "#c98a1b", "0.45", "#56b4e9", "#8c564b", "#e377c2", "#9aa61b", "black",
+    *COLOURS, "#12b3a8", "#c98a1b", "0.45", "#56b4e9", "#8c564b", "#e377c2", "#9aa61b", "#f08a5d",
+    "black", "0.6",
 )  # fmt: skip
 SHOWN = ("material", "material_stop", "endpoint", "picard", "bootstrap", "supervised")
 

@@ -10,12 +10,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from study.arms import BASE, IDENTITY, MAIN_ARMS, SHORT
+from study.arms import BASE, EXACT, IDENTITY, MAIN_ARMS, SHORT
+from study.flows import MAIN
 from study.records import Results
 from study.scores import JUMPS
 
 CLOSE = 1.15  # quotients below this count as no difference
 IDENTITIES = [arm.name for arm in MAIN_ARMS if arm.told == IDENTITY]
+SUPERVISED = [arm.name for arm in MAIN_ARMS if arm.told == EXACT]
 
 
 class Claim(NamedTuple):
@@ -56,25 +58,57 @@ def verdict(values: Iterable[bool]) -> str:
     return "does not hold" if not any(listed) else f"holds on {count(listed)}"
 
 
-def best(results: Results, flow: str, arms: Sequence[str]) -> str:
+def best(results: Results, flow: str, arms: Sequence[str], seconds: float | None = None) -> str:
     """The arm with the smallest error."""
-    return min((a for a in arms if results.has(flow, a)), key=lambda a: results(flow, a, "error"))
+    run = [arm for arm in arms if results.has(flow, arm, seconds)]
+    return min(run, key=lambda arm: results(flow, arm, "error", seconds=seconds))
+
+
+def against_supervision(
+    results: Results, identities: Sequence[str], supervised: Sequence[str], seconds: float
+) -> str:
+    """How the best of the arms told the identity compares with the best supervised one."""
+    told = []
+    for f in MAIN:
+        if any(results.has(f, a, seconds) for a in identities) and any(
+            results.has(f, a, seconds) for a in supervised
+        ):
+            ours, theirs = (best(results, f, arms, seconds) for arms in (identities, supervised))
+            errors = (results(f, arm, "error", seconds=seconds) for arm in (ours, theirs))
+            told.append((f, ours, next(errors) / next(errors)))
+    if not told:
+        return ""
+    names = "; ".join(f"{f}: {title(arm)}, {quotient:.2g}" for f, arm, quotient in told)
+    return (
+        f"no larger on {count(q <= 1 for *_, q in told)} flows, within {CLOSE:g} times on "
+        f"{count(q <= CLOSE for *_, q in told)} ({names})"
+    )
+
+
+def about_longest(results: Results) -> list[str]:
+    """How the identity compares with supervision where the training was longest."""
+    seconds = max(run["seconds"] for run in results.runs)
+    found = []
+    for arm in SUPERVISED:
+        alike = [a for a in IDENTITIES if BASE[a].optimiser == BASE[arm].optimiser]
+        if told := against_supervision(results, alike, [arm], seconds):
+            found.append(
+                f"After {seconds:g} s, with {BASE[arm].optimiser.label} for both, the error of the "
+                f"best arm told the identity alone, over that of supervision, is {told}."
+            )
+    if told := against_supervision(results, IDENTITIES, SUPERVISED, seconds):
+        found.append(f"After {seconds:g} s the best of all such arms over the best of all "
+                     f"supervision is {told}.")  # fmt: skip
+    return found
 
 
 def about_errors(results: Results) -> list[str]:
     """Which arm is how good, in the same time."""
     found = []
-    flows = [f for f in results.flows("supervised") if any(results.has(f, a) for a in IDENTITIES)]
-    if flows:
-        winner = {f: best(results, f, IDENTITIES) for f in flows}
-        quotient = {f: results(f, winner[f], "error") / results(f, "supervised", "error")
-                    for f in flows}  # fmt: skip
-        names = "; ".join(f"{f}: {title(winner[f])}, {quotient[f]:.2g}" for f in flows)
+    if told := against_supervision(results, IDENTITIES, SUPERVISED, results.seconds):
         found.append(
-            f"The best arm that is told the identity alone is within {CLOSE:g} times the error of "
-            f"supervision on {count(q <= CLOSE for q in quotient.values())} flows, and below it on "
-            f"{count(q < 1 for q in quotient.values())} (its error over that of supervision: "
-            f"{names})."
+            "The error of the best arm that is told the identity alone, over that of the best "
+            f"supervision, is {told}."
         )
     found += _against_default(results)
     median, largest = results.spread()

@@ -237,8 +237,8 @@ def _longer(results: Results) -> str:
                          *("" if v is None else percent(v) for v in values)])  # fmt: skip
     if not rows:
         return ""
-    return _section("More and less time",
-                    markdown_table(["seconds", *(f"{t:g}" for t in times)], rows))  # fmt: skip
+    table = markdown_table(["seconds", *(f"{t:g}" for t in times)], rows)
+    return _section("More and less time", table, findings.about_longest(results))
 
 
 def _claims(results: Results) -> str:
