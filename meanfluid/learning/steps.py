@@ -267,8 +267,7 @@ def _evaluate(loss: Loss, model: nn.Module, options: dict[str, Any]) -> LossValu
 def _compiled() -> Any:
     """Compile `_evaluate` for the shapes met: code for any size of batch takes long to make.
 
-    Where buffers are used again, torch 2.11 and 2.13 make code that fails, or is wrong, for losses
-    with a forward-mode derivative.
+    Where buffers are used again, torch 2.13 fails for gradients through a forward-mode derivative.
     """
     return torch.compile(_evaluate, dynamic=False, options={"allow_buffer_reuse": False})
 
