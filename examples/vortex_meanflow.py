@@ -5,7 +5,7 @@ trajectory; the control arm is fitted to exact averages. Both are compared with 
 integrals that neither has seen, and with the Eulerian mean, which is another thing.
 
     python examples/vortex_meanflow.py [--field lamb_oseen_pair | double_gyre] [--budget SECONDS]
-        [--training SECONDS | --steps NUMBER] [--arms identity supervised]
+        [--training SECONDS | --steps NUMBER] [--rate NUMBER] [--arms identity supervised]
         [--output DIRECTORY] [--device cpu | cuda] [--seed NUMBER]
 
 Writes a report with figures, and the comparison as NetCDF. Under 3 minutes on 2 cores.
@@ -59,6 +59,7 @@ parser.add_argument(
 parser.add_argument("--budget", type=float, default=155.0, help="seconds for the whole run")
 parser.add_argument("--training", type=float, help="seconds for each learner, whatever the budget")
 parser.add_argument("--steps", type=int, help="steps for each learner, whatever the time")
+parser.add_argument("--rate", type=float, help="of learning, at first; less for long training")
 parser.add_argument(
     "--arms", nargs="+", default=["identity", "supervised"], choices=["identity", "supervised"]
 )
@@ -127,7 +128,8 @@ pool = exact_pool(
 # The identity's gradient passes through its derivative, by three quarters at first and in the end
 # wholly; short windows count more, from which errors of long ones come.
 identity = Scheduled(partial(material_loss, window_power=1.5), grad_through_jvp=Ramp(0.75, 1.0))
-rate = 0.012 if seconds <= 120 else 0.005  # large steps reach far, and end coarse
+long = arguments.steps is None and seconds > 120
+rate = arguments.rate or (0.005 if long else 0.012)  # large steps reach far, and end coarse
 arms = {
     "identity": (identity, Anchors(learned_in, windows)),
     "supervised": (supervised_loss, pool),
@@ -252,8 +254,8 @@ where = {
     "exact": "dop853, rtol 1e-11, atol 0",
     "network": f"{len(network.layers) - 1} hidden layers of {network.layers[0].out_features}, "
     f"{sum(p.numel() for p in network.parameters())} weights, float32",
-    "training": f"SOAP, rate {rate}; batch {batch}",
-    "identity": "short windows by power 1.5; gradient through the derivative rising from 0.75 to 1",
+    "training": f"SOAP, rate {rate} for all; batch {batch}; of the identity: windows by power 1.5, "
+    "gradient through the derivative rising from 0.75 to 1",
     "pool of exact averages": f"{pool_size}, rtol 1e-8, supervised arm only",
     "device": str(device),
     "threads": str(torch.get_num_threads()),

@@ -1,7 +1,8 @@
 """Arrays that are not NumPy's, where there is no GPU: they refuse what CuPy's refuse.
 
-`Elsewhere` holds a NumPy array that NumPy's functions reach by dispatching only. `stand_in` makes
-the package take such arrays for those of a GPU; trajectories are then integrated on the host.
+`Elsewhere` holds a NumPy array that NumPy's functions reach by dispatching only, and `Foreign` one
+that they do not reach, as that of a tensor. `stand_in` makes the package take such arrays for those
+of a GPU; trajectories are then integrated on the host.
 """
 
 import importlib
@@ -47,9 +48,14 @@ class Elsewhere(np.lib.mixins.NDArrayOperatorsMixin):
         if name.startswith("__"):  # such as __array_interface__
             raise AttributeError(name)
         value = getattr(self.array, name)
-        if callable(value):
-            return lambda *args, **kwargs: carried_out(value, args, kwargs)
-        return wrapped(value)
+        if not callable(value):
+            return wrapped(value)
+
+        def method(*args, **kwargs):
+            refuse_host(name, [*args, *kwargs.values()])
+            return carried_out(value, args, kwargs)
+
+        return method
 
     def __getitem__(self, key):
         return wrapped(self.array[unwrapped(key)])
@@ -78,6 +84,24 @@ class Elsewhere(np.lib.mixins.NDArrayOperatorsMixin):
         return self.array.__index__()
 
 
+class Foreign:
+    """An array of a library that shares memory with the one elsewhere, and dispatches nothing."""
+
+    def __init__(self, shared):
+        self.shared = shared
+        self.array = unwrapped(shared)
+        self.ndim = self.array.ndim
+
+    def __array__(self, *args, **kwargs):
+        raise TypeError("implicit conversion to a NumPy array is not allowed")
+
+    def __getitem__(self, key):
+        return Foreign(self.shared[key])
+
+    def __len__(self):
+        return len(self.array)
+
+
 def refuse_host(function, given):
     """Refuse NumPy arrays beside those from elsewhere, in lists too."""
     for value in given:
@@ -92,7 +116,7 @@ def wrapped(value):
 
 
 def unwrapped(value):
-    if isinstance(value, Elsewhere):
+    if isinstance(value, Elsewhere | Foreign):
         return value.array
     if isinstance(value, tuple | list):
         return type(value)(unwrapped(part) for part in value)
@@ -113,16 +137,27 @@ def is_elsewhere(array):
 
 def sent(array):
     """Return an array elsewhere, as `cupy.asarray` does."""
+    if isinstance(array, Foreign):
+        return array.shared
     return array if is_elsewhere(array) else Elsewhere(np.array(array))
+
+
+def foreign(array):
+    """Return an array of the other library."""
+    return Foreign(sent(array))
 
 
 def stand_in(monkeypatch):
     """Take arrays that are elsewhere for those of a GPU."""
-    home = devices.Home(0, 0, devices.unchanged)
-    monkeypatch.setattr(devices, "is_on_gpu", is_elsewhere)
+
+    def home_of(array):
+        give = Foreign if isinstance(array, Foreign) else devices.unchanged
+        return devices.Home(0, 0, give)
+
+    monkeypatch.setattr(devices, "is_on_gpu", lambda a: isinstance(a, Elsewhere | Foreign))
     monkeypatch.setattr(devices, "as_cupy", sent)
     monkeypatch.setattr(devices, "to_host", lambda array: np.asarray(unwrapped(array)))
-    monkeypatch.setattr(devices, "home_of", lambda array: home)
+    monkeypatch.setattr(devices, "home_of", home_of)
     monkeypatch.setattr(
         devices, "contiguous", lambda a: Elsewhere(np.ascontiguousarray(a.array, dtype=float))
     )

@@ -329,6 +329,24 @@ def test_beliefs_are_judged_by_the_numbers(made, study):
     assert claim("(open) another size").holds == "supervised 4 x 64 is better"
 
 
+def test_identity_and_supervision_are_compared_where_the_training_was_longest(made, study):
+    from study.findings import about_longest
+    from study.records import Results
+
+    short = imagined(made, {"material_full": 1.2, "supervised": 1.05, "supervised_fast": 0.6})
+    alike, *rest = about_longest(short)
+    assert "with SOAP 0.95 for both" in alike and "at most 1 on 6 of 6 flows" in alike
+    assert "rate 0.012 for both" in rest[0] and "at most 1 on 0 of 6 flows" in rest[0]
+    assert "best of all such arms" in rest[1] and "half gradient, 1.7" in rest[1]
+    longer = [
+        run | {"seconds": 9.0, "scores": run["scores"] | {"error": 0.001}}
+        for run in short.runs
+        if (run["flow"], run["arm"]) in {("abc", "material"), ("abc", "supervised")}
+    ]
+    (told,) = about_longest(Results(short.runs + longer, short.where))
+    assert told.startswith("After 9 s") and told.endswith("(abc: material, half gradient, 1).")
+
+
 def test_the_page_of_the_whole_plan_shows_every_arm_and_a_divergence(made, study):
     from study.arms import ARMS
     from study.findings import about_errors

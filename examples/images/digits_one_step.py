@@ -50,7 +50,7 @@ parser.add_argument("--rate", type=float, default=4e-3, help="of learning, at fi
 parser.add_argument("--momentum", type=float, default=0.9, help="Adam's first decay")
 parser.add_argument("--output", type=Path, default=Path("results/digits_one_step"))
 parser.add_argument("--device", default="cpu", help="where the models are trained")
-parser.add_argument("--compile", action="store_true", help="losses, once; pays on a GPU")
+parser.add_argument("--compile", action="store_true", help="losses; takes a minute or more")
 parser.add_argument("--seed", type=int, default=0)
 arguments = parser.parse_args()
 if arguments.device.startswith("cuda") and not torch.cuda.is_available():

@@ -55,7 +55,7 @@ parser.add_argument("--rate", type=float, default=2e-3, help="of learning, at fi
 parser.add_argument("--widths", type=int, nargs="+", default=[8, 16], help="of the U-Net")
 parser.add_argument("--output", type=Path, default=Path("results/turbulence_one_step"))
 parser.add_argument("--device", default="cpu", help="where the model is trained")
-parser.add_argument("--compile", action="store_true", help="the loss, once; pays on a GPU")
+parser.add_argument("--compile", action="store_true", help="the loss; takes a minute or more")
 parser.add_argument("--seed", type=int, default=0)
 arguments = parser.parse_args()
 if arguments.device.startswith("cuda") and not torch.cuda.is_available():

@@ -7,16 +7,16 @@ array, and results go back the same way, so that nothing is copied.
 
 import importlib
 import importlib.util
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
 
 from meanfluid.errors import MissingExtraError, missing_extra
 
-Record = TypeVar("Record", bound=Any)
+Value = TypeVar("Value")
 
 _CUDA, _CUDA_MANAGED = 2, 13  # DLPack's names for memory of a GPU
 
@@ -147,24 +147,32 @@ def giver_of(array: Any) -> Callable[[Any], Any]:
     return home_of(array).give if is_on_gpu(array) else unchanged
 
 
-def at_home(record: Record, array: Any) -> Record:
-    """Return a dataclass with its NumPy arrays, in dicts too, as arrays of the library of `array`.
+def at_home(value: Value, array: Any, *, but: Sequence[str] = ()) -> Value:
+    """Return arrays, NumPy's or CuPy's, as those of the library of `array` if that is on a GPU.
 
-    What is called `provenance` stays as it is.
+    Parameters
+    ----------
+    value : array, or dict or dataclass of such
+        Anything else in it stays what it is.
+    array : array
+    but : sequence of str
+        Fields of a dataclass that stay.
     """
     if not is_on_gpu(array):
-        return record
+        return value
     give = giver_of(array)
 
     def moved(value: Any) -> Any:
-        if isinstance(value, np.ndarray):
+        if isinstance(value, np.ndarray) or is_on_gpu(value):
             return give(as_cupy(value))
         if isinstance(value, dict):
             return {name: moved(part) for name, part in value.items()}
         return value
 
-    names = [f.name for f in fields(record) if f.name != "provenance"]
-    return replace(record, **{name: moved(getattr(record, name)) for name in names})
+    if not is_dataclass(value):
+        return moved(value)  # type: ignore[no-any-return]
+    names = [field.name for field in fields(value) if field.name not in but]
+    return replace(value, **{name: moved(getattr(value, name)) for name in names})  # type: ignore
 
 
 def unchanged(array: Any) -> Any:

@@ -58,7 +58,8 @@ class ImageComparison:
     classifier : Classifier
         Trained on the training images by `train_classifier`.
     generator : numpy.random.Generator
-        Draws directions and permutations once, the same for all images that are compared.
+        Draws directions and permutations once, the same for all images that are compared: an
+        average over several sets of images is not one over these.
     neighbours : int
         Of precision, recall, density and coverage.
     permutations : int
@@ -86,20 +87,21 @@ class ImageComparison:
         neighbours: int = 5,
         permutations: int = 199,
     ) -> None:
-        self.device = classifier.scale.device
-        self.train, self.test = (
-            real._replace(images=real.images.to(self.device), labels=real.labels.to(self.device))
+        self._device = classifier.scale.device
+        self._train, self._test = (
+            real._replace(images=real.images.to(self._device), labels=real.labels.to(self._device))
             for real in (train, test)
         )
-        self.classifier, self.neighbours, self.permutations = classifier, neighbours, permutations
-        _check(self.train, self.test, classifier)
-        _check_classes(self.train, self.test.labels, neighbours)
+        self._classifier, self._neighbours = classifier, neighbours
+        self._permutations = permutations
+        _check(self._train, self._test, classifier)
+        _check_classes(self._train, self._test.labels, neighbours)
         with torch.no_grad():
-            self._features = points("train", classifier.features(self.train.images))
-        self._components = _components(self.train)
-        self._bandwidth = median_distance(self.train.images)
+            self._features = points("train", classifier.features(self._train.images))
+        self._components = _components(self._train)
+        self._bandwidth = median_distance(self._train.images)
         self._seed = int(generator.integers(2**63))
-        self.floor = self._scores(self.test.images, self.test.labels)
+        self.floor = self._scores(self._test.images, self._test.labels)
 
     def __call__(self, generated: Tensor, labels: Tensor | None) -> "xr.Dataset":
         """Compare generated images with the training images, beside the test images.
@@ -130,29 +132,29 @@ class ImageComparison:
         """
         import xarray as xr
 
-        generated = generated.detach().to(self.device)
-        labels = None if labels is None else labels.to(self.device)
-        _check_generated(generated, labels, self.train, self.test)
+        generated = generated.detach().to(self._device)
+        labels = None if labels is None else labels.to(self._device)
+        _check_generated(generated, labels, self._train, self._test)
         if labels is not None:
-            _check_classes(self.train, labels, self.neighbours)
+            _check_classes(self._train, labels, self._neighbours)
         found = {"generated": self._scores(generated, labels), "test": self.floor}
-        classes = list(self.train.classes)
+        classes = list(self._train.classes)
         table = xr.Dataset(coords={"images": list(found), "class": classes})
         for name, first in self.floor.items():
             dimensions = ("images", "class") if np.ndim(first) else ("images",)
             table[name] = dimensions, np.array([scores[name] for scores in found.values()])
             table[name].attrs["long_name"] = MEANINGS[name]
-        reference = f"{len(self.train.images)} training images"
+        reference = f"{len(self._train.images)} training images"
         return table.assign_attrs(reference=reference, number=len(generated))
 
     def _scores(self, images: Tensor, labels: Tensor | None) -> dict[str, Any]:
-        real = self.train.images
+        real = self._train.images
         with torch.no_grad():
-            features = points("images", self.classifier.features(images))
+            features = points("images", self._classifier.features(images))
         random, turned = (np.random.default_rng([self._seed, k]) for k in range(2))
-        energy = energy_distance(images, real, permutations=self.permutations, generator=random)
-        near = precision_recall(self._features, features, neighbours=self.neighbours)
-        met = density_coverage(self._features, features, neighbours=self.neighbours)
+        energy = energy_distance(images, real, permutations=self._permutations, generator=random)
+        near = precision_recall(self._features, features, neighbours=self._neighbours)
+        met = density_coverage(self._features, features, neighbours=self._neighbours)
         return {
             "fd_cnn": frechet_distance(features, self._features),
             "fd_pca": frechet_distance(*map(self._components, (images, real))),
@@ -168,16 +170,16 @@ class ImageComparison:
 
     def _by_class(self, images: Tensor, features: Array, labels: Tensor | None) -> dict[str, Any]:
         """Accuracy, and the metrics of `labels` class by class."""
-        count, k = len(self.train.classes), self.neighbours
-        seen = self.classifier.predict(images)
+        count, k = len(self._train.classes), self._neighbours
+        seen = self._classifier.predict(images)
         accuracy, recall, coverage = np.full(count, np.nan), np.full(count, np.nan), np.zeros(count)
         overall = np.nan
         if labels is not None:
-            overall, by_class = classifier_accuracy(self.classifier, images, labels)
+            overall, by_class = classifier_accuracy(self._classifier, images, labels)
             accuracy[list(by_class)] = list(by_class.values())
         asked = seen if labels is None else labels
         for c in range(count):
-            real = self._features[(self.train.labels == c).cpu().numpy()]
+            real = self._features[(self._train.labels == c).cpu().numpy()]
             made = features[(asked == c).cpu().numpy()]
             if len(made):
                 coverage[c] = density_coverage(real, made, neighbours=k).coverage

@@ -217,7 +217,10 @@ def generative_loss(
     along: Any = "self",
     power: float = 0.0,
     offset: float = 1e-3,
-    **options: Any,
+    window_power: float | None = None,
+    grad_through_jvp: float = 0.0,
+    difference: float | None = None,
+    moving: int | None = None,
 ) -> LossValue:
     """Material loss at points between data and noise, for batches of `NoisePath`.
 
@@ -237,7 +240,7 @@ def generative_loss(
         Handed to the model.
     guidance : Guidance, optional
         Changes the velocity that is averaged.
-    along, **options
+    along, window_power, grad_through_jvp, difference, moving
         As for `material_loss`; ``along=None`` takes the tangent along the noisy velocity itself,
         as MeanFlow was first published.
     power, offset : float
@@ -257,7 +260,6 @@ def generative_loss(
         if condition is None:
             raise ValueError("guidance needs a condition, the numbers of classes; got none")
         observable = guidance(model, x, t=t, observable=observable, condition=condition)
-    options = {"grad_through_jvp": 0.0} | options
     return material_loss(
         model,
         x,
@@ -268,7 +270,10 @@ def generative_loss(
         along=along,
         power=power,
         offset=offset,
-        **options,
+        window_power=window_power,
+        grad_through_jvp=grad_through_jvp,
+        difference=difference,
+        moving=moving,
     )
 
 

@@ -14,8 +14,8 @@ from torch import Generator, Tensor, nn
 from meanfluid.errors import TrainingError
 from meanfluid.learning.anchors import Batch
 from meanfluid.learning.losses import LossValue
+from meanfluid.learning.mixtures import ALWAYS, has_rows, module_of, takes
 from meanfluid.learning.mixtures import Loss as Loss
-from meanfluid.learning.mixtures import has_rows, module_of
 from meanfluid.learning.ranks import Ranks, bare, parallel
 from meanfluid.learning.schedules import current
 from meanfluid.learning.soap import SOAP
@@ -209,6 +209,8 @@ def steps_within(
         raise ValueError(f"seconds must be positive, got {seconds}")
     manner = Manner(clip, accumulate, precision, compile)
     manner.check(model, batch)
+    if teacher is not None:
+        check_teacher(teacher, loss)
     ranks = Ranks(model)
     learnt = None if module_of(loss) is None else loss
     model, optimiser, learnt = copy.deepcopy((bare(model), optimiser, learnt))  # one set of weights
@@ -232,6 +234,18 @@ def steps_within(
             return max(1, int(seconds / run(max(1, trial))))
 
     return ranks.from_first(count)
+
+
+def check_teacher(decay: float, loss: Loss) -> None:
+    """Refuse a teacher that no loss asks for, or a decay that is none."""
+    if not 0 < decay < 1:
+        raise ValueError(f"teacher must be a decay between 0 and 1, got {decay}")
+    names, anything = takes(current(loss, 0.0))
+    if "teacher" not in names and not anything:
+        raise ValueError(
+            f"teacher={decay} is for a loss that takes teacher=, such as semigroup_loss or "
+            f"bootstrap_loss; {loss!r} takes {', '.join(sorted(names - ALWAYS)) or 'no options'}"
+        )
 
 
 @contextlib.contextmanager

@@ -15,11 +15,9 @@ from torch import Generator, nn
 from tqdm import tqdm
 
 from meanfluid.learning.interrupts import delayed_interrupt
-from meanfluid.learning.mixtures import ALWAYS, takes
 from meanfluid.learning.ranks import Ranks
 from meanfluid.learning.records import Book, Report
 from meanfluid.learning.run import Run
-from meanfluid.learning.schedules import current
 from meanfluid.learning.steps import (
     Loss,
     Manner,
@@ -27,6 +25,7 @@ from meanfluid.learning.steps import (
     Sampler,
     Schedule,
     Stepper,
+    check_teacher,
     exact_outputs,
 )
 
@@ -165,7 +164,7 @@ def fit(
     decays = _decays(ema)
     _check(model, steps, batch, every, checkpoint_every, decays)
     if teacher is not None:
-        _check_teacher(teacher, loss)
+        check_teacher(teacher, loss)
     manner = Manner(clip, accumulate, precision, compile)
     manner.check(model, batch)
     ranks = Ranks(model)
@@ -235,14 +234,3 @@ def _check(
     for decay in decays:
         if not 0 < decay < 1:
             raise ValueError(f"ema must be a decay between 0 and 1, or several, got {decay}")
-
-
-def _check_teacher(decay: float, loss: Loss) -> None:
-    if not 0 < decay < 1:
-        raise ValueError(f"teacher must be a decay between 0 and 1, got {decay}")
-    names, anything = takes(current(loss, 0.0))
-    if "teacher" not in names and not anything:
-        raise ValueError(
-            f"teacher={decay} is for a loss that takes teacher=, such as semigroup_loss or "
-            f"bootstrap_loss; {loss!r} takes {', '.join(sorted(names - ALWAYS)) or 'no options'}"
-        )

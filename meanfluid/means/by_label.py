@@ -196,8 +196,8 @@ def _found(
         if ready:  # the first call is for the guess
             met = ready.pop()
         else:
-            beside = devices.beside(x, a)
-            met = followed(field, functions, beside, span.of(which), window, options, gradient=True)
+            there, own = devices.beside(x, a), span.of(which)
+            met = followed(field, functions, there, own, window, options, gradient=True)
         value, slope = (devices.to_host(met.values[name]) for name in (PLACE, "slope"))
         return value.reshape(-1, d), slope.reshape(-1, d, d)
 
@@ -208,7 +208,7 @@ def _found(
     enough = max(_CLOSE_ENOUGH * rtol, _FINEST_ENOUGH) * size + _CLOSE_ENOUGH * atol
     start = devices.to_host(guess)
     found = inverted(mean_position, target, start, tolerance, enough=enough)
-    return found.beside(x), first.status
+    return devices.at_home(found, x), first.status
 
 
 def _guess(

@@ -17,7 +17,7 @@ Box = Sequence[tuple[float, float]]
 # derivatives jump, and which is an approximation anyway.
 _CONVERGED, _CONVERGED_SPLINE = 1e-10, 1e-7
 _NODES = (16, 32, 64, 128, 256, 512)  # of Gauss and Legendre along every edge
-_TOGETHER = 2**18  # points at which velocity is evaluated at once, about
+_TOGETHER = 2**18  # points at which velocity is evaluated at once, at most
 _DEGREES = (8, 16, 32, 64, 128, 256)  # of the series in time
 
 
@@ -97,16 +97,23 @@ def _resolved(field: VelocityField, box: Box, times: Array, enough: float) -> tu
 def _means(field: VelocityField, box: Box, times: Array, nodes: int) -> tuple[Array, float]:
     """Mean vorticity at each time, and the largest speed met on the surface."""
     position, weight = _surface(box, nodes)
-    count, found, speed = len(position), [], 0.0
-    for some in np.array_split(times, max(1, len(times) * count // _TOGETHER)):
-        everywhere = np.tile(position, (len(some), 1))
-        velocity = field.velocity(np.repeat(some, count), everywhere)
-        speed = max(speed, float(np.abs(velocity).max(initial=0.0)))
-        velocity = velocity.reshape(len(some), *position.shape)
-        mean = np.einsum("mi,tmj->ijt", weight, velocity, optimize=True)  # of d v_j / d x_i
-        pairs = [(0, 1)] if len(box) == 2 else [(1, 2), (2, 0), (0, 1)]
-        found.append(np.stack([mean[i, j] - mean[j, i] for i, j in pairs], axis=1))
-    return np.concatenate(found), speed
+    mean = np.zeros((len(times), len(box), len(box)))  # of d v_j / d x_i
+    speed = 0.0
+    for points in _parts(len(position), _TOGETHER):
+        for some in _parts(len(times), max(1, _TOGETHER // len(position[points]))):
+            here, now = position[points], times[some]
+            everywhere = np.tile(here, (len(now), 1))
+            velocity = field.velocity(np.repeat(now, len(here)), everywhere)
+            speed = max(speed, float(np.abs(velocity).max()))
+            velocity = velocity.reshape(len(now), *here.shape)
+            mean[some] += np.einsum("mi,tmj->tij", weight[points], velocity, optimize=True)
+    pairs = [(0, 1)] if len(box) == 2 else [(1, 2), (2, 0), (0, 1)]
+    return np.stack([mean[:, i, j] - mean[:, j, i] for i, j in pairs], axis=1), speed
+
+
+def _parts(count: int, most: int) -> list[slice]:
+    """Consecutive parts of so many, each of at most that many."""
+    return [slice(first, min(first + most, count)) for first in range(0, count, most)]
 
 
 def _surface(box: Box, nodes: int) -> tuple[Array, Array]:

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from meanfluid.backends import devices
 from meanfluid.fields.velocity_field import Array
 from meanfluid.trajectories.results import vector_norm
 
@@ -40,11 +39,6 @@ class Inverse:
     gradient: Any
     distance: Any
     found: Any
-
-    def beside(self, array: Any) -> "Inverse":
-        """Return the same where an array is, on the host or on a GPU."""
-        parts = (self.position, self.gradient, self.distance, self.found)
-        return Inverse(*(devices.beside(array, part) for part in parts))
 
 
 def inverted(

@@ -73,8 +73,10 @@ def advected(
     TrajectoryError
         If a trajectory fails, unless ``on_failure="mark"``.
     """
-    value, status = _arrived(field, tracer, position, start, end, options)
-    return Found(value, None, status)
+    checked_field(field)
+    x = checked_positions(position, field.dimension)
+    value, status = _arrived(field, tracer, x, start, end, options)
+    return Found(devices.at_home(value, position), None, status)
 
 
 def _of_tracer(arguments: Arguments) -> Quantity:
@@ -143,11 +145,14 @@ def tracer_mean(
         ``on_failure="mark"``.
     """
     if kind == "lagrangian":
+        checked_field(field)
+        x = checked_positions(position, field.dimension)
         origin = relabelled(
-            field, position, start, end, label, "initial", window, options, carry_error=False
+            field, x, start, end, label, "initial", window, options, carry_error=False
         )
         value = _evaluated(tracer, origin.value)
-        return Found(value, np.zeros_like(value), origin.status)
+        value, exact = (devices.at_home(part, position) for part in (value, np.zeros_like(value)))
+        return Found(value, exact, origin.status)
     if kind != "eulerian":
         raise ValueError(f'kind must be "lagrangian" or "eulerian", got {kind!r}')
 
@@ -156,7 +161,8 @@ def tracer_mean(
         return amount[:, None], status
 
     value, error, status = _quadrature(passing, field, position, start, end, window, nodes)
-    return Found(value[:, 0], error[:, 0], status)
+    value, error = (devices.at_home(part[:, 0], position) for part in (value, error))
+    return Found(value, error, status)
 
 
 @on_labels(
@@ -220,6 +226,7 @@ def effective_velocity(
     velocity = value[:, 1:] / amount
     doubt = np.sqrt((error[:, 1:] ** 2).sum(axis=1))
     doubt = (doubt + np.sqrt((velocity**2).sum(axis=1)) * error[:, 0]) / np.abs(amount[:, 0])
+    velocity, doubt = (devices.at_home(part, position) for part in (velocity, doubt))
     return Found(velocity, doubt, status)
 
 

@@ -74,7 +74,7 @@ def plot_scores_by_steps(table: "xarray.Dataset", score: str) -> "Figure":
     ----------
     table : Dataset
         Over ``trial`` with coordinates ``model`` and ``steps``, and over ``images``, which is
-        "generated" or "test": results of `ImageComparison` put together.
+        "generated" or "test": tables that an `ImageComparison` returns, put together.
     score : str
         Name of a variable of the table.
     """

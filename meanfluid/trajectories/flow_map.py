@@ -31,7 +31,7 @@ from meanfluid.trajectories.control import raise_on_failure
 from meanfluid.trajectories.doors import Arguments, Found, Quantity, on_labels, on_labels_or
 from meanfluid.trajectories.problem import OutOfDomain, Settings, assembled
 from meanfluid.trajectories.records import Output
-from meanfluid.trajectories.results import Trajectories, at_home, difference, provenance, reported
+from meanfluid.trajectories.results import Trajectories, difference, provenance, reported
 from meanfluid.trajectories.tableaux import Tableau, dop853
 from meanfluid.trajectories.weights import Weight, normalised, weighted_observables
 
@@ -258,7 +258,7 @@ def trajectories(
         _, rough = _integrated(coarse, (), carry, plain, alone, device, threads, None)
         away = difference(output, rough, field)
         path = replace(path, interpolation_error=away[:, 0] if times is None else away)
-    return _found(at_home(path, position))
+    return _found(devices.at_home(path, position, but=("start", "times", "provenance")))
 
 
 def _found(path: Trajectories) -> Found:

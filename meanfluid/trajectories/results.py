@@ -140,20 +140,6 @@ def reported(
     )
 
 
-def at_home(path: Trajectories, position: Any) -> Trajectories:
-    """Return the arrays of a result as those of the library that `position` belongs to."""
-    give = devices.giver_of(position)
-    if give is devices.unchanged:
-        return path
-    named = {key: getattr(path, key) for key in _ARRAYS}
-    given: dict[str, Any] = {
-        k: array if array is None else give(array) for k, array in named.items()
-    }
-    for key in ("means", "mean_errors"):
-        given[key] = {name: give(array) for name, array in getattr(path, key).items()}
-    return replace(path, **given)
-
-
 def global_error(settings: Settings, output: Output, offsets: Array, layout: Layout) -> Array:
     """Estimate the error of every part, (n, times, parts).
 

@@ -58,6 +58,18 @@ def test_eulerian_mean_obeys_the_identity_carried_along_nothing():
     assert moved.abs().max() > 0.1
 
 
+def test_the_residual_is_that_of_the_condition():
+    """Rows move with velocities of their own, which are their averages."""
+
+    def network(x, t, s, condition):
+        return condition * (1 + 0 * x)
+
+    model = AverageVelocity(None, Wrapped(network), tangent="free")
+    given = {"t": T, "s": S, "observable": V, "advection": V}
+    assert material_residual(model, X, condition=V, **given).abs().max() < 1e-14
+    assert material_residual(model, X, condition=2 * V, **given).abs().max() > 0.1
+
+
 def transposed(model):
     """(grad u)^T v + d_t u, the vector-Jacobian product."""
     x, t = X.clone().requires_grad_(), T.clone().requires_grad_()

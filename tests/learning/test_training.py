@@ -17,6 +17,7 @@ from meanfluid.learning import (
     Cosine,
     LossValue,
     fit,
+    generative_loss,
     material_loss,
     steps_within,
     supervised_loss,
@@ -286,8 +287,12 @@ def test_settings_that_make_no_sense_are_refused(options, message):
 
 def test_a_teacher_is_refused_for_a_loss_that_takes_none():
     model, sampler, generator = parts()
-    with pytest.raises(ValueError, match=r"for a loss that takes teacher=, .* takes .*mean"):
-        fit(model, supervised_loss, sampler, steps=1, generator=generator, teacher=0.9)
+    refused = pytest.raises(ValueError, match=r"for a loss that takes teacher=, .* takes .*power")
+    for loss in (supervised_loss, generative_loss):
+        with refused:
+            fit(model, loss, sampler, steps=1, generator=generator, teacher=0.9)
+        with refused:
+            steps_within(1.0, model, loss, sampler, generator=generator, teacher=0.9)
 
 
 def test_losses_that_return_something_else_and_models_without_weights_are_refused():

@@ -147,6 +147,32 @@ def test_tracers(compared):
     compared(lambda put: transport.effective_velocity(WAVE, stripes, put(PLACES), 0.0, 8.0))
 
 
+def test_arrays_of_another_library_get_such_back(monkeypatch):
+    """As tensors on a GPU do, whose memory CuPy shares."""
+
+    def stripes(position):
+        return np.cos(position[:, 0])
+
+    window, turns = {"start": 0.0, "end": 8.0}, np.stack([np.eye(2)] * 2)
+    with monkeypatch.context() as patch:
+        elsewhere.stand_in(patch)
+        put = elsewhere.foreign
+        found = [
+            mf.average_velocity(WAVE, put(PLACES), label="mean", **window),
+            mf.trajectories(WAVE, put(PLACES), **window),
+            mf.dispersion(WAVE, put(PLACES), 0.0, [2.0, 8.0]),
+            transport.advected(WAVE, stripes, put(PLACES), **window),
+            transport.tracer_mean(WAVE, stripes, put(PLACES), return_error=True, **window),
+            transport.tracer_mean(WAVE, stripes, put(PLACES), kind="eulerian", **window),
+            transport.effective_velocity(WAVE, stripes, put(PLACES), return_error=True, **window),
+            glm.lagrangian_period(WAVE, put(PLACES[:2]), 0.0, **SWELL),
+            geometric.rotation_mean(put(turns)),
+        ]
+    for number, value in parts(found).items():
+        plain = isinstance(value, elsewhere.PLAIN) or number.endswith((".start", ".times"))
+        assert plain or isinstance(value, elsewhere.Foreign), number
+
+
 # ---- of records
 
 

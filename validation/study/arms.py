@@ -1,7 +1,8 @@
 """The learners of the study: a loss, an optimiser, a network, and what each is told of the flow.
 
 Arms of one table differ in what the table is about and in nothing else: network, initial weights,
-anchors, size of the batch, learning rates and their course are those of the library's defaults.
+anchors, size of the batch, and the course of the learning rate are those of the library's defaults;
+so is the rate, but for the arms called fast.
 """
 
 from collections.abc import Callable, Iterable
@@ -41,20 +42,22 @@ DECAY = 0.99  # of the weights of a teacher, unless a table is about it
 
 @dataclass(frozen=True)
 class Optimiser:
-    """An optimiser with this decay of the first moment; `SOAP` or Adam."""
+    """An optimiser with this decay of the first moment, `SOAP` or Adam, and a rate of its own."""
 
     kind: str
     beta1: float
-    rate: float = 5e-3  # of SOAP
+    rate: float | None = None
 
     def __call__(self, parameters: Iterable[Any]) -> torch.optim.Optimizer:
         if self.kind == "SOAP":
-            return SOAP(list(parameters), lr=self.rate, betas=(self.beta1, 0.95))
-        return torch.optim.Adam(list(parameters), lr=2e-3, betas=(self.beta1, 0.99), eps=1e-10)
+            return SOAP(list(parameters), lr=self.rate or 5e-3, betas=(self.beta1, 0.95))
+        return torch.optim.Adam(
+            list(parameters), lr=self.rate or 2e-3, betas=(self.beta1, 0.99), eps=1e-10
+        )
 
     @property
     def label(self) -> str:
-        rate = f", rate {self.rate:g}" if self.rate != Optimiser.rate else ""
+        rate = "" if self.rate is None else f", rate {self.rate:g}"
         return f"{self.kind} {self.beta1:g}{rate}"
 
 
@@ -163,6 +166,7 @@ stopped = partial(material_loss, grad_through_jvp=0.0)
 full = partial(material_loss, grad_through_jvp=1.0)
 published = partial(material_loss, grad_through_jvp=0.0, power=1.0, window_power=0.0)
 unweighted = partial(material_loss, grad_through_jvp=0.0, power=0.5, window_power=0.0)
+# Part of the gradient at first and all of it in the end; short windows count more.
 rising = Scheduled(partial(material_loss, window_power=1.5), grad_through_jvp=Ramp(0.75, 1.0))
 LITTLE, FAST = Optimiser("SOAP", 0.5), Optimiser("SOAP", 0.95, 12e-3)
 
@@ -170,8 +174,8 @@ MAIN_ARMS = (
     Arm("material", "material, half gradient", IDENTITY, material_loss),
     Arm("material_stop", "material, stopped gradient", IDENTITY, stopped, LITTLE),
     Arm("material_full", "material, full gradient", IDENTITY, full),
-    Arm("material_rising", "material, rising gradient", IDENTITY, rising),
-    Arm("material_rising_fast", "material, rising, fast", IDENTITY, rising, FAST),
+    Arm("material_rising", "material, rising, power 3/2", IDENTITY, rising),
+    Arm("material_rising_fast", "material, rising, power 3/2, fast", IDENTITY, rising, FAST),
     Arm("endpoint", "endpoint", IDENTITY, endpoint_loss, LITTLE),
     Arm("semigroup", "semigroup", IDENTITY, semigroup_loss, extra=anywhere),
     Arm(

@@ -69,7 +69,7 @@ def group_exponential_mean(
         shift = np.einsum("m,mij->ij", w, logarithms)
         scale = max(1.0, float(np.abs(logarithms).max()))
         if float(np.abs(shift).max()) <= _ROUNDING * scale * len(mean):
-            return devices.beside(matrices, mean)
+            return devices.at_home(mean, matrices)
         mean = expm(shift) @ mean
     raise RuntimeError(
         f"the group-exponential mean did not converge in {_ITERATIONS} iterations: mean logarithm "
@@ -121,7 +121,7 @@ def unimodular_mean(
     left, sigma, right = np.linalg.svd(np.einsum("m,mij->ij", w, a))
     if np.linalg.det(left) * np.linalg.det(right) < 0:
         left[:, -1], sigma[-1] = -left[:, -1], -sigma[-1]
-    return devices.beside(matrices, left @ np.diag(_unimodular(sigma)) @ right)
+    return devices.at_home(left @ np.diag(_unimodular(sigma)) @ right, matrices)
 
 
 def rotation_mean(
@@ -169,7 +169,7 @@ def rotation_mean(
         )
     left, _, right = np.linalg.svd(group_exponential_mean(a, weights=w))
     mean = left @ right  # orthogonal to rounding, however many products made it
-    return devices.beside(rotations, mean)
+    return devices.at_home(mean, rotations)
 
 
 def sphere_mean(
@@ -226,7 +226,7 @@ def sphere_mean(
         shift = np.einsum("m,mni->ni", w, stretch * across)
         turn = np.linalg.norm(shift, axis=-1, keepdims=True)
         if float(turn.max(initial=0.0)) <= _ROUNDING:
-            return devices.beside(points, centre)
+            return devices.at_home(centre, points)
         centre = np.cos(turn) * centre + np.sinc(turn / np.pi) * shift
         centre /= np.linalg.norm(centre, axis=-1, keepdims=True)
     raise RuntimeError(

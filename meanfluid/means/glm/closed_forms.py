@@ -111,7 +111,7 @@ def closed_form_mean(
         },
     }
     result = assembled(several, uncertainty, f, given, phases=members.phases)
-    return found_in(devices.at_home(result, position), result.provenance)
+    return found_in(devices.at_home(result, position, but=("provenance",)), result.provenance)
 
 
 def _records(parameters: Any, count: int) -> Sequence[Any]:

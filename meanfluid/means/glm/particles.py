@@ -139,7 +139,7 @@ def ensemble_mean(
     good = status == Status.OK
     target = x[good] if label == "mean" else None
     result = _averaged(members, flights, good, target, (labels, stop), functions, f)
-    result = devices.at_home(spread_out(result, good, status), position)
+    result = devices.at_home(spread_out(result, good, status), position, but=("provenance",))
     return found_in(result, result.provenance)
 
 

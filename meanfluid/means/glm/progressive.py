@@ -127,7 +127,7 @@ def orbit_mean(
     result = _averaged(wave, orbits, good, (labels, target), functions, f)
     result = spread_out(result, good, status)
     end = ends_of(time, result.period)
-    return found_in(devices.at_home(result, position), result.provenance, end)
+    return found_in(devices.at_home(result, position, but=("provenance",)), result.provenance, end)
 
 
 def _checked_guess(guess: Any, x: Array) -> Array:
