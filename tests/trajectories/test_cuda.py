@@ -95,7 +95,7 @@ def check_assembly(ptx, capability, local_bytes):
     assert sum(memory) <= local_bytes, memory
 
 
-@pytest.mark.parametrize("capability", [(8, 0), (9, 0)])
+@pytest.mark.parametrize("capability", [pytest.param((8, 0), marks=pytest.mark.slow), (9, 0)])
 def test_the_kernel_compiles_for_gpus_that_are_not_there(monkeypatch, capability):
     """Equal steps of a formula: no stage may be left in memory."""
     _, kernel = variant_and_kernel(fields.double_gyre(), scheme=rk4, steps=20, estimate_error=False)
