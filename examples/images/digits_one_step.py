@@ -40,7 +40,7 @@ from meanfluid.reporting.tables import markdown_table, percent
 
 # ---------------------------------------------------------------- Parameters
 parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-parser.add_argument("--training", type=float, default=240.0, help="seconds for each model")
+parser.add_argument("--training", type=float, default=200.0, help="seconds for each model")
 parser.add_argument("--steps", type=int, help="training steps for each model, whatever the time")
 parser.add_argument("--guidance", type=float, default=1.0, help="strength; 1 is none")
 parser.add_argument("--coupling", default="optimal", choices=["independent", "optimal"])

@@ -12,7 +12,7 @@ import numpy as np
 
 from study.arms import BASE, EXACT, IDENTITY, MAIN_ARMS, SHORT
 from study.flows import MAIN
-from study.records import Results
+from study.records import DIVERGED, Results
 from study.scores import JUMPS
 
 CLOSE = 1.15  # quotients below this count as no difference
@@ -68,20 +68,24 @@ def against_supervision(
     results: Results, identities: Sequence[str], supervised: Sequence[str], seconds: float
 ) -> str:
     """How the best of the arms told the identity compares with the best supervised one."""
-    told = []
+    told, lost = [], []
     for f in MAIN:
         if any(results.has(f, a, seconds) for a in identities) and any(
             results.has(f, a, seconds) for a in supervised
         ):
             ours, theirs = (best(results, f, arms, seconds) for arms in (identities, supervised))
-            errors = (results(f, arm, "error", seconds=seconds) for arm in (ours, theirs))
-            told.append((f, ours, next(errors) / next(errors)))
+            error = results(f, theirs, "error", seconds=seconds)
+            if error > DIVERGED:
+                lost.append(f)
+                continue
+            told.append((f, ours, results(f, ours, "error", seconds=seconds) / error))
     if not told:
         return ""
     names = "; ".join(f"{f}: {title(arm)}, {quotient:.2g}" for f, arm, quotient in told)
     return (
         f"at most 1 on {count(q <= 1 for *_, q in told)} flows, at most {CLOSE:g} on "
-        f"{count(q <= CLOSE for *_, q in told)} ({names})"
+        f"{count(q <= CLOSE for *_, q in told)} ({names}"
+        + (f"; supervision diverged on {', '.join(lost)})" if lost else ")")
     )
 
 
