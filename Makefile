@@ -7,13 +7,17 @@ STAMP  := $(VENV)/.installed
 BENCHMARKS ?= kernels stepper_profile heyoka_profile work_precision ftle mean_equations schemes scaling compile_time training_step \
 	$(patsubst benchmarks/%.py,%,$(wildcard benchmarks/interpolation.py))
 
+# Files of few and long tests, to begin with: at the end one process would wait for the other.
+LONG := tests/test_documents.py tests/test_example.py
+
 .PHONY: example test check bench docs clean
 
 example: $(STAMP)
 	$(BIN)/python examples/vortex_meanflow.py
 
 test: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile \
+		--no-loadscope-reorder $(LONG) meanfluid tests
 
 check: $(STAMP)
 	$(BIN)/ruff check .

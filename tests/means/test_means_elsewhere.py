@@ -93,8 +93,8 @@ def tracer(m, p, t, x, z):
     ("label", "window"),
     [
         ("mean", None),
-        ("initial", windows.hann()),
-        ("mean", windows.exponential(0.5)),
+        pytest.param("initial", windows.hann(), marks=pytest.mark.slow),
+        pytest.param("mean", windows.exponential(0.5), marks=pytest.mark.slow),
         ("final", windows.exponential(0.5)),
         (3.0, windows.exponential(0.5, two_sided=True)),
     ],
