@@ -78,8 +78,7 @@ def observed(
     checked_time_range(field, "time", moment)
     value = _evaluated(field, observable, x, np.broadcast_to(moment, (len(x),)))
     told = {"field": field.name, **described(field)}
-    value = devices.giver_of(position)(devices.beside(position, value))
-    return Found(value, None, None, provenance=told)
+    return Found(devices.at_home(value, position), None, None, provenance=told)
 
 
 def _evaluated(field: VelocityField, observable: Any, x: Array, moment: Array) -> Array:

@@ -211,7 +211,7 @@ def effective_velocity(
 
     def flux(place: Array, time: Array) -> tuple[Array, Array]:
         amount, status = _arrived(field, tracer, place, start, time, options)
-        velocity = field.velocity(devices.to_host(time), devices.to_host(place))
+        velocity = field.velocity(time, devices.to_host(place))
         carried = amount[:, None] * devices.beside(place, velocity)
         return np.concatenate([amount[:, None], carried], axis=1), status
 

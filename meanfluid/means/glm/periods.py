@@ -149,11 +149,8 @@ def lagrangian_period(
     drift = path.displacement / period[:, None]
     speed = vector_norm(drift)
     late = period_error(wave, path, time + period)
-    found: tuple[Any, ...] = (period, drift, late, (path.error + 2 * speed * late) / period, status)
-    if devices.is_on_gpu(position):
-        give = devices.giver_of(position)
-        found = tuple(give(devices.as_cupy(array)) for array in found)
-    record = LagrangianPeriod(*found)
+    doubt = (path.error + 2 * speed * late) / period
+    record = devices.at_home(LagrangianPeriod(period, drift, late, doubt, status), position)
     return Found(
         {"period": record.period, "drift": record.drift},
         {"period": record.period_error, "drift": record.drift_error},
